@@ -1,0 +1,120 @@
+"""Every choice of the TMDL network, with its default, and the presets `paper` and `released`.
+
+Comes in: a preset's name and a size. Goes out: a frozen `TMDLConfig`. The source is Shen et al., Nat Commun 16, 7052
+(2025); where the paper and its released code disagree the default is ours and both of theirs can be chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from llnm.errors import InputError
+
+# The eight inputs, in the order in which contributions are reported.
+InputName = Literal["location", "texture", "margin", "echogenicity", "shape", "report", "age", "sex"]
+INPUTS: tuple[InputName, ...] = ("location", "texture", "margin", "echogenicity", "shape", "report", "age", "sex")
+IMAGE_INPUTS: tuple[InputName, ...] = ("location", "texture", "margin")
+# The order of the single tokens that follow the report's, as in the released code.
+SCALAR_INPUTS: tuple[InputName, ...] = ("echogenicity", "shape", "sex", "age")
+VIEW_INPUTS: tuple[InputName, ...] = ("location", "texture", "margin", "echogenicity", "shape")
+
+IMAGE_SIDE = 224
+PATCH_SIDE = 16
+PATCHES = (IMAGE_SIDE // PATCH_SIDE) ** 2
+WORD_VECTOR_WIDTH = 768
+REPORT_TOKENS = 50
+# Age is standardised by the median and interquartile range of the paper's Table 1 (43, 34-52 years).
+AGE_CENTRE, AGE_SCALE = 43.0, 13.3
+
+
+@dataclass(frozen=True)
+class TMDLConfig:
+    """One value a row of the method's table; see `CONTRIBUTING.md` for the reasons."""
+
+    preset: str = "default"
+    width: int = 768
+    heads: int = 12
+    mlp_width: int = 3072
+    depth: int = 16
+    fusion_depth: int = 4
+    image_tokens: Literal["separate", "stacked"] = "separate"
+    report_length: Literal["tokens", "characters"] = "tokens"
+    report_padding: Literal["masked", "unmasked"] = "masked"
+    alpha: float = 1.0
+    mixing: Literal["sum", "mean"] = "sum"
+    residual: Literal["pre-norm", "paper"] = "pre-norm"
+    output_projection: Literal["separate", "shared"] = "separate"
+    pooling: Literal["mean", "cls"] = "mean"
+    class_token: bool = False
+    head: Literal["mlp", "linear"] = "mlp"
+    logits: Literal[1, 2] = 1
+    two_views: Literal["feature", "logit"] = "feature"
+    size: Literal["padded", "resize-crop"] = "padded"
+    age: Literal["standardised", "raw"] = "standardised"
+    absent_tokens: bool = True
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise InputError(f"TMDL: width {self.width} is not a multiple of heads {self.heads}; change one of them")
+        if not 0 <= self.fusion_depth <= self.depth:
+            raise InputError(
+                f"TMDL: fusion_depth {self.fusion_depth} is outside 0-{self.depth} (depth); change one of them"
+            )
+        if self.pooling == "cls" and not self.class_token:
+            raise InputError("TMDL: pooling 'cls' needs class_token=True; set it or pool by 'mean'")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TMDLConfig:
+        """Config from `as_dict`'s values; raises InputError on a name that is not known."""
+        unknown = set(values) - {item.name for item in fields(cls)}
+        if unknown:
+            raise InputError(f"TMDL config: {', '.join(sorted(unknown))} is not known; remove it or update llnm")
+        return cls(**values)
+
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    # The text: 50 characters zero-padded, one skip from the block's input (equations 9-10).
+    "paper": {
+        "report_length": "characters",
+        "report_padding": "unmasked",
+        "residual": "paper",
+        "absent_tokens": False,
+    },
+    # The released code, with its faults repaired as far as needed to run (text layers in all four fusion blocks, 50
+    # tokens).
+    "released": {
+        "image_tokens": "stacked",
+        "report_padding": "unmasked",
+        "mixing": "mean",
+        "output_projection": "shared",
+        "class_token": True,
+        "head": "linear",
+        "logits": 2,
+        "two_views": "logit",
+        "size": "resize-crop",
+        "age": "raw",
+        "absent_tokens": False,
+        "dropout": 0.3,
+        "attention_dropout": 0.2,
+    },
+}
+_SIZES: dict[str, dict[str, int]] = {
+    "base": {},
+    "small": {"width": 128, "heads": 4, "mlp_width": 256, "depth": 4, "fusion_depth": 2},
+}
+
+
+def preset_config(preset: str = "default", size: str = "base", **changes: Any) -> TMDLConfig:
+    """Config of a preset and size, with single choices changed by name; raises InputError on an unknown name."""
+    for value, known, what in ((preset, _PRESETS, "preset"), (size, _SIZES, "size")):
+        if value not in known:
+            raise InputError(f"{what}: {value!r} is not known; choose one of {', '.join(known)}")
+    return replace(TMDLConfig(preset=preset), **{**_SIZES[size], **_PRESETS[preset], **changes})

@@ -1,0 +1,127 @@
+"""TMDL: the thyroid multimodal deep-learning transformer (Shen et al. 2025, Fig. 1b and equations 4-11).
+
+Comes in: eight inputs of a patient's view or views. Goes out: logits and, on request, the pooled features and every
+attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from llnm.tmdl.attention import Weights
+from llnm.tmdl.blocks import NORM_EPSILON, FusionBlock, SelfAttentionBlock
+from llnm.tmdl.config import VIEW_INPUTS, TMDLConfig, preset_config
+from llnm.tmdl.embeddings import Embeddings
+
+
+@dataclass(frozen=True)
+class TMDLOutput:
+    """`logits` (B, K); `features` (B, V, width) pooled tokens of each view; `attention`: a mapping a block, or empty."""
+
+    logits: torch.Tensor
+    features: torch.Tensor
+    attention: tuple[Weights, ...] = ()
+
+    @property
+    def probability(self) -> torch.Tensor:
+        """Probability of metastasis, (B,): one sigmoid of the last logit (the released code applies softmax after it)."""
+        return torch.sigmoid(self.logits[:, -1])
+
+
+class TMDL(nn.Module):
+    """The network, built from a `TMDLConfig`; `TMDL.from_preset` names the usual ones."""
+
+    def __init__(self, config: TMDLConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or TMDLConfig()
+        self.embeddings = Embeddings(config)
+        self.fusion = nn.ModuleList(FusionBlock(config) for _ in range(config.fusion_depth))
+        self.joint = nn.ModuleList(SelfAttentionBlock(config) for _ in range(config.depth - config.fusion_depth))
+        self.norm = nn.LayerNorm(config.width, eps=NORM_EPSILON)
+        self.head: nn.Module
+        if config.head == "linear":
+            self.head = nn.Linear(config.width, config.logits)
+        else:
+            hidden = nn.Linear(config.width, config.width)
+            self.head = nn.Sequential(
+                hidden, nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.width, config.logits)
+            )
+
+    @classmethod
+    def from_preset(cls, preset: str = "default", size: str = "base", **changes: Any) -> TMDL:
+        """Fresh network of preset `default`, `paper` or `released`, size `base` or `small`; choices changed by name."""
+        return cls(preset_config(preset, size, **changes))
+
+    def load_released_state_dict(self, state_dict: Mapping[str, torch.Tensor]) -> None:
+        """Take weights that bear the released architecture's names; see `llnm.tmdl.released`.
+
+        Raises InputError unless the network was built from preset `released`, and on any name missing or left over.
+        """
+        from llnm.tmdl.released import translate
+
+        self.load_state_dict(translate(state_dict, self.config))
+
+    def forward(self, inputs: Mapping[str, torch.Tensor], attention: bool = False) -> TMDLOutput:
+        """Logits of a batch of patients.
+
+        `inputs`: `location, texture, margin` (B, 1, 224, 224) in 0-1; `echogenicity, shape` (B,); `report` (B, T,
+        768) word vectors; `report_mask` (B, T) bool; `sex` (0 female, 1 male) and `age` (years) (B,). For V views of
+        a patient the first five have a view axis after B, and `view_mask` (B, V) bool says which views exist.
+        `<input>_absent` (B,) or (B, V) bool marks what is lacking.
+        """
+        flat, patients, views = _flatten_views(inputs)
+        image, text, text_mask = self.embeddings(flat)
+        tokens, mask, weights = self._encode(image, text, text_mask, attention)
+        features = self._pool(tokens, mask).view(patients, views, -1)
+        view_mask = inputs.get("view_mask")
+        if view_mask is None:
+            view_mask = torch.ones(patients, views, dtype=torch.bool, device=features.device)
+        share = (view_mask / view_mask.sum(dim=1, keepdim=True).clamp(min=1)).to(features.dtype).unsqueeze(-1)
+        if self.config.two_views == "logit":
+            logits = (self.head(features) * share).sum(dim=1)
+        else:
+            logits = self.head((features * share).sum(dim=1))
+        return TMDLOutput(logits, features, tuple(weights))
+
+    def _encode(
+        self, image: torch.Tensor, text: torch.Tensor, text_mask: torch.Tensor | None, attention: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[Weights]]:
+        collected = []
+        for fusion in self.fusion:
+            image, text, weights = fusion(image, text, text_mask, attention)
+            collected.append(weights)
+        tokens = torch.cat((image, text), dim=1)
+        mask = None
+        if text_mask is not None:
+            mask = torch.cat((text_mask.new_ones(image.shape[:2]), text_mask), dim=1)
+        for block in self.joint:
+            tokens, weights = block(tokens, mask, attention)
+            collected.append(weights)
+        return self.norm(tokens), mask, collected if attention else []
+
+    def _pool(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """One vector a view, (B, width): the class token, or the mean of the tokens that count."""
+        if self.config.pooling == "cls":
+            return tokens[:, 0]
+        if mask is None:
+            return tokens.mean(dim=1)
+        weight = mask.unsqueeze(-1).to(tokens.dtype)
+        return (tokens * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def _flatten_views(inputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], int, int]:
+    """Views joined to the batch axis: the inputs of B * V single views, B and V."""
+    images = inputs["location"]
+    patients, views = (images.shape[0], images.shape[1]) if images.ndim == 5 else (images.shape[0], 1)
+    if images.ndim != 5:
+        return dict(inputs), patients, views
+    flat = {}
+    for name, value in inputs.items():
+        of_view = name.removesuffix("_absent") in VIEW_INPUTS
+        flat[name] = value.flatten(0, 1) if of_view else value.repeat_interleave(views, dim=0)
+    return flat, patients, views
