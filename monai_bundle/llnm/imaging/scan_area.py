@@ -27,9 +27,9 @@ FLAT_SHARE = 0.02
 """Share of the frame that one dark grey level must cover to be a drawn surround."""
 FLATNESS = 0.7
 """Share of that level's pixels that must equal their neighbours (drawn 0.84-0.96, photographs 0-0.62 on our data)."""
-SCREENSHOT_DIFFERENCE = 3 / 255
-"""Mean difference from an even surround that makes a place echo; coding noise of a JPEG stays below it."""
-SOLID = 0.75
+SCREENSHOT_DIFFERENCE = 5 / 255
+"""Mean difference from an even surround that makes a place echo; coding noise of a JPEG stays mostly below it."""
+SOLID = 0.6
 """Share of a 3 x 3 neighbourhood that must differ from the surround."""
 PHOTOGRAPH_DIFFERENCE = 0.2
 """How much brighter than the surround's median a smooth place on a photograph must be; uneven light stays below it."""
