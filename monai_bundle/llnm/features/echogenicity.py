@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from llnm.case import GreyImage, Mask
 from llnm.features.checks import checked_image, checked_mask
-from llnm.features.shape import bounding_box, grown
+from llnm.features.shape import bounding_box, grown, interior
 
 # Widths as shares of the nodule's equivalent diameter, so that the number does not depend on the zoom.
 TRANSITION_SHARE = 0.05
@@ -40,11 +40,15 @@ def echogenicity_difference(bmode: GreyImage, nodule: Mask) -> float | None:
     near = grown(bounding_box(nodule), math.ceil(reach) + 1, bmode.shape).slices
     echo, inside = bmode[near], nodule[near]
 
-    outward = ndimage.distance_transform_edt(~inside) - 0.5  # the margin runs half a pixel before the first pixel
-    ring = (outward > transition) & (outward <= reach) & (echo > 0)
+    margin = inside & ~interior(inside, image_border_is_margin=False)
+    if not margin.any():
+        return None
+    # The line between nodule and surroundings runs half a pixel beyond the centres of the margin's pixels.
+    distance = ndimage.distance_transform_edt(~margin) + np.where(inside, 0.5, -0.5)
+    ring = ~inside & (distance > transition) & (distance <= reach) & (echo > 0)
     if not ring.any():
         return None
-    core = ndimage.distance_transform_edt(inside) - 0.5 > transition
+    core = inside & (distance > transition)
     if not core.any():
         core = inside
     return float(echo[ring].mean(dtype=np.float64) - echo[core].mean(dtype=np.float64))

@@ -11,6 +11,7 @@ gland mask must not leave the nodule out.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -27,7 +28,7 @@ Side = Literal["left", "right"]
 Vector = tuple[float, float]
 Pixel = tuple[int, int]
 
-# Image left is the patient's right (transverse) and the head's end (longitudinal): the usual display, AIUM 2013.
+# The usual display: image left is the patient's right (transverse) and the head's end (longitudinal).
 _COLUMN_NAMES: dict[tuple[Plane, Side | None], tuple[str, str]] = {
     ("transverse", "right"): ("lateral", "medial"),
     ("transverse", "left"): ("medial", "lateral"),
@@ -53,6 +54,11 @@ class CapsuleDistance:
     point_capsule: Pixel
     direction: Vector | None
     at_image_border: bool
+
+    @property
+    def distance_px(self) -> float:
+        """The length of the same way in pixels."""
+        return math.dist(self.point_nodule, self.point_capsule)
 
 
 def central_point_distance_transform(gland: Mask, spacing_mm: Spacing | None = None) -> GreyImage:

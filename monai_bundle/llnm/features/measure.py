@@ -21,8 +21,8 @@ class Features:
 
     Sizes in millimetres with their twins in pixels: width along columns, height along rows (depth). `aspect_ratio` =
     height / width in millimetres, or in pixels taken as square where the spacing is unknown. `echogenicity_difference`:
-    outside minus inside, -1 to 1. `capsule_distance_*`: the shortest way to the capsule, 0 on contact; with pixels
-    that are not square the two may run to different places. `capsule_direction`: anterior or posterior; medial or
+    outside minus inside, -1 to 1. `capsule_distance_*`: the shortest way to the capsule, 0 on contact; both measure the
+    same way, the shortest in millimetres where they are known. `capsule_direction`: anterior or posterior; medial or
     lateral, "left of image" or "right of image" (transverse); superior or inferior (longitudinal).
     `capsule_at_image_border`: that point of the capsule is where the image ends, so the distance is a lower limit.
     `nodule_outside_gland`: the two masks share no pixel, so nothing is said of the capsule.
@@ -72,20 +72,18 @@ def measure(
     shared = None if gland is None else float(gland[nodule].mean())
     pixels = shape_of(nodule)
     millimetres = None if spacing_mm is None else shape_of(nodule, spacing_mm)
-    way_px = capsule_distance(nodule, gland) if gland is not None and shared else None
-    way_mm = capsule_distance(nodule, gland, spacing_mm) if gland is not None and shared and spacing_mm else None
-    way = way_mm or way_px
+    way = capsule_distance(nodule, gland, spacing_mm) if gland is not None and shared else None
     return Features(
         width_mm=millimetres.width if millimetres else None,
         height_mm=millimetres.height if millimetres else None,
         aspect_ratio=(millimetres or pixels).aspect_ratio,
         area_mm2=millimetres.area if millimetres else None,
         echogenicity_difference=echogenicity_difference(bmode, nodule),
-        capsule_distance_mm=way_mm.distance if way_mm else None,
+        capsule_distance_mm=way.distance if way and spacing_mm else None,
         width_px=pixels.width,
         height_px=pixels.height,
         area_px=pixels.area,
-        capsule_distance_px=way_px.distance if way_px else None,
+        capsule_distance_px=way.distance_px if way else None,
         capsule_direction=direction_name(way.direction, plane, side) if way and way.direction else None,
         capsule_at_image_border=way.at_image_border if way else None,
         nodule_outside_gland=shared == 0,
