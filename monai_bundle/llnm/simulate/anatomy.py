@@ -27,6 +27,7 @@ Point = tuple[float, float, float]
 
 _CUT_STEP_MM = 0.5
 _CUT_MARGIN_MM = 9.5
+_WAVE_LIMIT_MM = 1.0  # spicules and lobules of large nodules are no larger than those of small ones
 _THIRD_CENTRE = {"upper": 0.55, "middle": 0.0, "lower": -0.55}
 
 
@@ -64,13 +65,18 @@ class Nodule:
         """Signed distance in mm, approximately (first order)."""
         u, v, w = ((p - c) / a for p, c, a in zip((grid.x, grid.y, grid.z), self.centre, self.semi, strict=True))
         radius = np.sqrt(u * u + v * v + w * w) + 1e-6
-        wave = np.zeros_like(radius)
-        for kx, ky, kz, phase in self.waves:
-            ripple = np.sin((kx * u + ky * v + kz * w) / radius + phase)
-            wave += 1.0 - 2.0 * np.abs(ripple) if self.spiky else ripple
-        wave *= self.amplitude / max(1.0, math.sqrt(len(self.waves)))
         slope = np.sqrt((u / self.semi[0]) ** 2 + (v / self.semi[1]) ** 2 + (w / self.semi[2]) ** 2) / radius
-        return ((radius - 1.0 - wave) / slope).astype(np.float32)
+        slope = np.maximum(slope, 1.0 / max(self.semi))
+        # The waves matter at the surface only, so they are computed in a box of twice the size.
+        box = np.ix_(np.abs(v[:, 0]) < 2, (np.abs(u) < 2)[0] if u.size > 1 else (np.abs(w) < 2)[0])
+        near = radius[box]
+        u, v, w = (np.broadcast_to(part, radius.shape)[box] / near for part in (u, v, w))
+        wave = np.zeros_like(near)
+        for kx, ky, kz, phase in self.waves.tolist():
+            ripple = np.sin(kx * u + ky * v + kz * w + phase)
+            wave += 1.0 - 2.0 * np.abs(ripple) if self.spiky else ripple
+        radius[box] -= wave * (self.amplitude / math.sqrt(len(self.waves)))
+        return (radius - 1.0) / slope
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ class Anatomy:
     jugular: tuple[float, float, float, float]
     fat_depth: float
     strap_depth: float
+    spine_gap: float
     bumps: Array
     nodule: Nodule
     cover: float
@@ -101,9 +108,11 @@ class Anatomy:
     def gland_level(self, grid: Grid, nodule_level: Array | None = None) -> Array:
         """Level of the gland: two lobes, the isthmus, and the nodule with what covers it."""
         nodule = self.nodule.level(grid) if nodule_level is None else nodule_level
-        lobes = np.minimum(self._lobe(grid, self.side, self.lobe_semi), self._lobe(grid, -self.side, self.other_lobe_semi))
-        rows = [b[0] * np.sin(b[1] * grid.x + b[2] * grid.y + b[3] * grid.z + b[4]) for b in self.bumps]
-        lobes = lobes + sum(rows)
+        lobes = np.minimum(
+            self._lobe(grid, self.side, self.lobe_semi), self._lobe(grid, -self.side, self.other_lobe_semi)
+        )
+        for height, kx, ky, kz, phase in self.bumps.tolist():
+            lobes = lobes + height * np.sin(kx * grid.x + ky * grid.y + kz * grid.z + phase)
         gland = _smooth_minimum(lobes, self._isthmus(grid), 3.0)
         gland = np.maximum(gland, 0.4 - self.trachea_level(grid))
         gland = np.maximum(gland, 0.5 - self.carotid_level(grid))
@@ -169,9 +178,13 @@ def sample_anatomy(findings: Findings, rng: np.random.Generator) -> Anatomy:
     fat, strap = rng.uniform(2.0, 5.0), rng.uniform(3.0, 6.0)
     top = fat + strap + rng.uniform(0.8, 1.6)
     centre = (side * (trachea_radius + 0.75 * semi[0]), top + semi[1], 0.0)
+    bumps = np.stack([[rng.uniform(0.05, 0.3), *rng.normal(0, 0.22, 3), rng.uniform(0, 6.3)] for _ in range(4)])
+    lean = rng.uniform(0.0, 0.08)
+    nodule = _sample_nodule(findings, centre, semi, lean, trachea_radius, fat + 1.0, rng)
+    edge = max(side * centre[0] + semi[0], side * nodule.centre[0] + 1.15 * nodule.semi[0])
     carotid_radius = rng.uniform(2.6, 3.6)
     carotid = (
-        centre[0] + side * (semi[0] + carotid_radius - rng.uniform(-0.5, 1.8)),
+        side * (edge + carotid_radius - rng.uniform(-0.8, 0.5)),
         centre[1] + rng.uniform(-1.0, 4.0),
         carotid_radius,
     )
@@ -182,9 +195,6 @@ def sample_anatomy(findings: Findings, rng: np.random.Generator) -> Anatomy:
         rng.uniform(3.5, 5.5),
         rng.uniform(3.0, 4.5) * jugular_flat,
     )
-    bumps = np.stack([[rng.uniform(0.05, 0.3), *rng.normal(0, 0.22, 3), rng.uniform(0, 6.3)] for _ in range(4)])
-    lean = rng.uniform(0.0, 0.08)
-    nodule = _sample_nodule(findings, centre, semi, lean, rng)
     return Anatomy(
         side=side,
         lobe_centre=centre,
@@ -199,6 +209,7 @@ def sample_anatomy(findings: Findings, rng: np.random.Generator) -> Anatomy:
         jugular=jugular,
         fat_depth=fat,
         strap_depth=fat + strap,
+        spine_gap=rng.uniform(8.0, 13.0),
         bumps=bumps.astype(np.float32),
         nodule=nodule,
         cover=rng.uniform(0.0, 0.8),
@@ -215,10 +226,10 @@ def measure(anatomy: Anatomy) -> Measurements:
         depth_axis = _axis(nodule.centre[1], nodule.semi[1])
         grid = Grid.of(plane, nodule.centre, depth_axis, _axis(column, across))
         level = nodule.level(grid)
-        inner = _largest_contour(level)
-        outer = np.concatenate(find_contours(anatomy.gland_level(grid, level), 0.0)) * _CUT_STEP_MM
+        inner = max(_contours(level), key=len)
+        outer = np.concatenate(_contours(anatomy.gland_level(grid, level)))
         extent[plane] = np.ptp(inner, axis=0)
-        distance = min(distance, float(cKDTree(outer).query(inner)[0].min()))
+        distance = min(distance, float(np.min(cKDTree(outer).query(inner)[0])))
     return Measurements(
         width_mm=float(extent["transverse"][1]),
         height_mm=float(extent["transverse"][0]),
@@ -227,19 +238,30 @@ def measure(anatomy: Anatomy) -> Measurements:
     )
 
 
-def _sample_nodule(findings: Findings, centre: Point, semi: Point, lean: float, rng: np.random.Generator) -> Nodule:
+def _sample_nodule(
+    findings: Findings,
+    centre: Point,
+    semi: Point,
+    lean: float,
+    trachea_radius: float,
+    roof: float,
+    rng: np.random.Generator,
+) -> Nodule:
     half = findings.size_mm / 2
     ratio = rng.uniform(1.05, 1.45) if findings.taller else rng.uniform(0.6, 0.95)
     # Most lie deep in the lobe, the others anywhere: about a third then keep 2.5 mm from the capsule.
     radius = rng.uniform(0.0, 0.16) if rng.random() < 0.78 else rng.uniform(0.2, 0.8)
     angle = rng.uniform(0, 2 * math.pi)
-    tall = np.clip(_THIRD_CENTRE[findings.third] + rng.uniform(-0.2, 0.2), -0.75, 0.75)
+    tall = float(np.clip(_THIRD_CENTRE[findings.third] + rng.uniform(-0.2, 0.2), -0.75, 0.75))
     girth = math.sqrt(1.0 - tall * tall)
     depth, width = (half, half / ratio) if ratio > 1 else (half * ratio, half)
     length = half * rng.uniform(0.75, 1.0)
     side = 1.0 if centre[0] > 0 else -1.0
     x = centre[0] + side * lean * tall * semi[2] + radius * math.cos(angle) * girth * semi[0]
     y = centre[1] + radius * math.sin(angle) * girth * semi[1]
+    # Large nodules push trachea, carotid and muscles aside: here they keep clear of them.
+    x = side * max(abs(x), trachea_radius + 0.8 * width)
+    y = max(y, roof + 1.15 * depth)
     count = {"smooth": 3, "ill-defined": 4, "lobulated": 5, "spiculated": 7}[findings.margin]
     amplitude, frequency = _surface(findings.margin)
     vectors = rng.normal(size=(count, 3))
@@ -249,14 +271,16 @@ def _sample_nodule(findings: Findings, centre: Point, semi: Point, lean: float, 
         (x, y, tall * semi[2]),
         (width, depth, length),
         waves.astype(np.float32),
-        amplitude,
+        min(amplitude, _WAVE_LIMIT_MM / half),
         findings.margin == "spiculated",
     )
 
 
 def _surface(margin: Margin) -> tuple[float, float]:
     """Amplitude (share of the radius) and angular frequency of the surface waves."""
-    return {"smooth": (0.03, 2.0), "ill-defined": (0.06, 3.0), "lobulated": (0.12, 4.5), "spiculated": (0.16, 8.0)}[margin]
+    return {"smooth": (0.03, 2.0), "ill-defined": (0.06, 3.0), "lobulated": (0.12, 4.5), "spiculated": (0.16, 8.0)}[
+        margin
+    ]
 
 
 def _lobe_semi(rng: np.random.Generator) -> Point:
@@ -269,8 +293,9 @@ def _axis(centre: float, semi: float) -> Array:
     return (centre + _CUT_STEP_MM * (np.arange(count) - count // 2)).astype(np.float32)
 
 
-def _largest_contour(level: Array) -> npt.NDArray[np.float64]:
-    return max(find_contours(level, 0.0), key=len) * _CUT_STEP_MM
+def _contours(level: Array) -> list[npt.NDArray[np.float64]]:
+    """Contours of level 0 as (row, column) points in mm."""
+    return [contour * _CUT_STEP_MM for contour in find_contours(level, 0.0)]
 
 
 def _smooth_minimum(a: Array, b: Array, width: float) -> Array:

@@ -71,6 +71,10 @@ def sample_findings(rng: np.random.Generator, any_nodule: bool = False) -> Findi
         echogenicities, margins = (0.35, 0.48, 0.13, 0.04), (0.32, 0.26, 0.22, 0.2)
     age = int(np.clip(round(rng.normal(_AGE_MEAN, _AGE_SD)), *_AGE_LIMITS))
     size = float(np.clip(median * math.exp(rng.normal(0.0, log_sd)), 3.0, 32.0))
+    composition: Composition = _pick(
+        rng, ("solid", "predominantly solid", "predominantly cystic", "cystic", "spongiform"), compositions
+    )
+    firm = composition in ("solid", "predominantly solid")
     return Findings(
         age=age,
         sex="F" if rng.random() < 0.72 else "M",
@@ -79,10 +83,10 @@ def sample_findings(rng: np.random.Generator, any_nodule: bool = False) -> Findi
         third=_pick(rng, ("upper", "middle", "lower"), (0.3, 0.4, 0.3)),
         size_mm=size,
         taller=bool(rng.random() < (0.45 if size < 15 else 0.15)),
-        composition=_pick(rng, ("solid", "predominantly solid", "predominantly cystic", "cystic", "spongiform"), compositions),
+        composition=composition,
         echogenicity=_pick(rng, ("markedly hypoechoic", "hypoechoic", "isoechoic", "hyperechoic"), echogenicities),
-        margin=_pick(rng, ("smooth", "ill-defined", "lobulated", "spiculated"), margins),
-        foci=_pick(rng, ("none", "microcalcification", "macrocalcification"), (0.48, 0.44, 0.08)),
+        margin=_pick(rng, ("smooth", "ill-defined", "lobulated", "spiculated"), margins) if firm else "smooth",
+        foci=_pick(rng, ("none", "microcalcification", "macrocalcification"), (0.48, 0.44, 0.08)) if firm else "none",
         halo=bool(rng.random() < 0.15),
         diffuse=bool(rng.random() < 0.2),
         nodes=_pick(rng, ("none", "reactive", "level III", "level IV"), (0.5, 0.2, 0.16, 0.14)),

@@ -3,7 +3,8 @@
 Comes in: maps of echo strength (dB) and attenuation (dB/mm) on the beam grid (rows are depth samples, columns are
 beams). Goes out: the detected envelope in dB. The scattered field is complex Gaussian noise convolved with a separable
 Gaussian point spread function whose lateral width grows away from the focus, so that its envelope is Rayleigh
-distributed (signal-to-noise ratio 1.91) where the tissue is even: Wagner et al., IEEE Trans. Sonics Ultrason. 30, 156 (1983).
+distributed (signal-to-noise ratio 1.91) where the tissue is even:
+Wagner et al., IEEE Trans. Sonics Ultrason. 30, 156 (1983).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 Array = npt.NDArray[np.float32]
 ComplexArray = npt.NDArray[np.complex64]
@@ -28,6 +29,7 @@ class Scanner:
 
     `axial_mm`, `lateral_mm`: standard deviations of the point spread at the focus. `gain_waves`: (amplitude dB, waves
     per depth, phase) rows of the error of the time gain. `noise_db`: electronic noise before the time gain.
+    `smoothing`: width of the averaging of the envelope (compounding, speckle reduction) in units of the point spread.
     """
 
     axial_mm: float
@@ -39,25 +41,25 @@ class Scanner:
     dynamic_range_db: float
     gland_grey: float
     gamma: float
-    blur_px: float
+    smoothing: float
 
     @staticmethod
     def sample(rng: np.random.Generator, randomise: bool = False) -> Scanner:
         """A scanner; with `randomise` far beyond what real ones do (speckle size, gain, grey curve, blur)."""
         wide = 2.0 if randomise else 1.0
-        amplitude = rng.normal(0.0, 1.3 * wide, 3)
-        waves = np.stack([amplitude, rng.uniform(0.2, 1.6, 3), rng.uniform(0, 2 * math.pi, 3)], axis=1)
+        amplitude = rng.normal(0.0, 2.0 * wide, 3)
+        waves = np.stack([amplitude, rng.uniform(0.15, 1.2, 3), rng.uniform(0, 2 * math.pi, 3)], axis=1)
         return Scanner(
             axial_mm=rng.uniform(0.07, 0.12) * (rng.uniform(0.7, 2.2) if randomise else 1.0),
-            lateral_mm=rng.uniform(0.13, 0.24) * (rng.uniform(0.7, 2.2) if randomise else 1.0),
+            lateral_mm=rng.uniform(0.13, 0.22) * (rng.uniform(0.7, 2.2) if randomise else 1.0),
             focus_mm=rng.uniform(12.0, 24.0),
             focal_zone_mm=rng.uniform(12.0, 22.0),
             noise_db=rng.uniform(-58.0, -46.0) + (rng.uniform(0.0, 14.0) if randomise else 0.0),
             gain_waves=waves.astype(np.float32),
             dynamic_range_db=rng.uniform(38.0, 85.0) if randomise else rng.uniform(50.0, 64.0),
-            gland_grey=rng.uniform(0.25, 0.72) if randomise else rng.uniform(0.4, 0.55),
+            gland_grey=rng.uniform(0.28, 0.8) if randomise else rng.uniform(0.4, 0.55),
             gamma=rng.uniform(0.65, 1.5) if randomise else rng.uniform(0.9, 1.2),
-            blur_px=rng.uniform(0.0, 1.6) if randomise else rng.uniform(0.3, 0.8),
+            smoothing=rng.uniform(0.0, 2.0) if randomise else rng.uniform(0.4, 1.1),
         )
 
 
@@ -87,16 +89,18 @@ def point_spread(field: ComplexArray, step_mm: tuple[float, float], scanner: Sca
 
 
 def received_db(
-    field: ComplexArray, attenuation: Array, step_mm: float, scanner: Scanner, rng: np.random.Generator
+    field: ComplexArray, attenuation: Array, step_mm: tuple[float, float], scanner: Scanner, rng: np.random.Generator
 ) -> Array:
     """Envelope in dB after attenuation along each beam, electronic noise and an imperfect time gain."""
-    loss = np.cumsum(gaussian_filter1d(attenuation, 1.5, axis=1, mode="nearest"), axis=0) * np.float32(step_mm)
+    loss = np.cumsum(gaussian_filter1d(attenuation, 1.5, axis=1, mode="nearest"), axis=0) * np.float32(step_mm[0])
     noise = rng.standard_normal((*field.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
     total = field * 10 ** (-loss / 20) + noise * np.float32(10 ** (scanner.noise_db / 20) * math.sqrt(0.5))
     depth = np.linspace(0.0, 1.0, field.shape[0])
     error = sum(a * np.sin(2 * math.pi * k * depth + phase) for a, k, phase in scanner.gain_waves)
-    gain = _NOMINAL_ATTENUATION * depth * field.shape[0] * step_mm + error
-    return (20 * np.log10(np.abs(total) + 1e-6) + gain[:, None]).astype(np.float32)
+    gain = _NOMINAL_ATTENUATION * depth * field.shape[0] * step_mm[0] + error
+    width = (scanner.smoothing * scanner.axial_mm / step_mm[0], scanner.smoothing * scanner.lateral_mm / step_mm[1])
+    envelope = gaussian_filter(np.abs(total), width, mode="nearest", truncate=2.5)
+    return (20 * np.log10(envelope + 1e-6) + gain[:, None]).astype(np.float32)
 
 
 def _norm_of_gaussian(sigma: float) -> float:

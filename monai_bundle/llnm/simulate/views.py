@@ -1,7 +1,7 @@
 """One ultrasound view of a simulated neck, with the masks of nodule, gland and carotid.
 
-Comes in: anatomy, findings and a random generator. Goes out: a `llnm.case.View` with square pixels of known size (mm), as
-a scanner would store it: sometimes with a black border and tick marks, never with text.
+Comes in: anatomy, findings and a random generator. Goes out: a `llnm.case.View` with square pixels of known size
+(mm), as a scanner would store it: sometimes with a black border and tick marks, never with text.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
 
 from llnm.case import Mask, Plane, UltrasoundImage, View
 from llnm.simulate.anatomy import Anatomy, Grid, sample_anatomy
@@ -82,7 +81,11 @@ def render_view(
         pixels = _rephotograph(pixels, rng)
     grid = Grid.of(plane, anatomy.nodule.centre, window.rows(), window.columns())
     nodule = anatomy.nodule_level(grid)
-    masks = {"nodule": nodule < 0, "gland": anatomy.gland_level(grid, nodule) < 0, "carotid": anatomy.carotid_level(grid) < 0}
+    masks = {
+        "nodule": nodule < 0,
+        "gland": anatomy.gland_level(grid, nodule) < 0,
+        "carotid": anatomy.carotid_level(grid) < 0,
+    }
     framed, offset = _frame(pixels, window, rng)
     size = framed.shape
     placed = {name: _place(np.broadcast_to(mask, pixels.shape), size, offset) for name, mask in masks.items()}
@@ -106,7 +109,9 @@ def _sample_window(anatomy: Anatomy, plane: Plane, rng: np.random.Generator) -> 
     else:
         reach, centre = 1.25 * nodule.semi[2] + 3 * _NODULE_MARGIN_MM, -nodule.centre[2]
         start = centre - width * rng.uniform(0.3, 0.7)
-    start = float(np.clip(start, min(centre + reach - width, centre - width / 2), max(centre - reach, centre - width / 2)))
+    start = float(
+        np.clip(start, min(centre + reach - width, centre - width / 2), max(centre - reach, centre - width / 2))
+    )
     bottom = max(anatomy.lobe_centre[1] + anatomy.lobe_semi[1], nodule.centre[1] + 1.25 * nodule.semi[1])
     depth = min(bottom + rng.uniform(4.0, 14.0), max(_MAXIMUM_DEPTH_MM, bottom + 3.0))
     return Window(start, width, depth, spacing)
@@ -129,10 +134,9 @@ def _scan(
     amplitude = (10 ** (scene.echo_db / 20)).astype(np.complex64)
     steps = (window.spacing_mm, float(beams[1] - beams[0]))
     field = scattered_field(amplitude + scene.bright, steps, scanner, rng)
-    level = received_db(field, scene.attenuation, window.spacing_mm, scanner, rng)
+    level = received_db(field, scene.attenuation, steps, scanner, rng)
     level -= np.median(level[scene.gland]) if scene.gland.any() else 0.0
     level = _to_columns(level, beams, window.columns())
-    level = gaussian_filter(level, scanner.blur_px, truncate=2.5)
     grey = np.clip(scanner.gland_grey + level / scanner.dynamic_range_db, 0.0, 1.0)
     return (grey**scanner.gamma).astype(np.float32)
 

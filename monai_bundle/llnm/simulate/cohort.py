@@ -1,0 +1,138 @@
+"""A simulated cohort on disk, in the format every command of the project reads.
+
+Comes in: number of patients, seed, folder. Goes out: `cohort.csv`, images and masks as PNG, reports as text, the same
+bytes for the same seed. Everything is written to a temporary folder that takes its name when complete.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from llnm.case import PLANES, View
+from llnm.errors import InputError
+from llnm.simulate.patients import SimulatedPatient, simulate_patient
+from llnm.simulate.risk import ALL_CAUSES, check_causes
+
+COLUMNS = (
+    "patient_id",
+    "transverse",
+    "longitudinal",
+    "report",
+    "age",
+    "sex",
+    "transverse_spacing_mm",
+    "longitudinal_spacing_mm",
+    "transverse_nodule_mask",
+    "transverse_gland_mask",
+    "longitudinal_nodule_mask",
+    "longitudinal_gland_mask",
+    "side",
+    "subtype",
+    "llnm",
+    "true_probability",
+)
+_SEED_STRIDE = 1_000_000
+
+
+def write_cohort(
+    patients: int,
+    seed: int,
+    out: Path,
+    causes: frozenset[str] = ALL_CAUSES,
+    progress: Callable[[int], None] | None = None,
+) -> Path:
+    """Simulate a cohort into the folder `out` (new or empty) and return its `cohort.csv`.
+
+    Patient i has the seed `seed * 1,000,000 + i`. `progress` is called with the number of patients done. Raises
+    InputError for an impossible number, an unknown cause, or a folder that is not empty or cannot be written.
+    """
+    causes = check_causes(causes)
+    if not 1 <= patients <= _SEED_STRIDE:
+        raise InputError(f"patients: {patients} is outside 1-{_SEED_STRIDE}; give a number in this range")
+    if seed < 0:
+        raise InputError(f"seed: {seed} is negative; give 0 or more")
+    out = Path(out)
+    with new_folder(out) as unfinished:
+        _write(patients, seed, unfinished, causes, progress)
+    return out / "cohort.csv"
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `out` when the block ends well, and vanishes when it does not.
+
+    Raises InputError where `out` is not new or empty, or cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: it is not an empty folder; give a new one")
+    unfinished: Path | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=".tmp", dir=out.parent))
+        yield unfinished
+        unfinished.chmod(0o755)
+        unfinished.replace(out)
+    except OSError as error:
+        reason = error.strerror or "unknown reason"
+        raise InputError(f"{out}: cannot be written ({reason}); free space or choose another folder") from error
+    finally:
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write(
+    patients: int, seed: int, folder: Path, causes: frozenset[str], progress: Callable[[int], None] | None
+) -> None:
+    digits = len(str(patients))
+    with (folder / "cohort.csv").open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        for number in range(patients):
+            patient = simulate_patient(seed * _SEED_STRIDE + number, causes)
+            table.writerow(_write_patient(patient, f"P{number + 1:0{digits}d}", folder))
+            if progress is not None:
+                progress(number + 1)
+
+
+def _write_patient(patient: SimulatedPatient, name: str, folder: Path) -> dict[str, object]:
+    case = patient.case
+    row: dict[str, object] = {
+        "patient_id": name,
+        "report": f"reports/{name}.txt",
+        "age": f"{case.age:g}",
+        "sex": case.sex,
+        "side": patient.side,
+        "subtype": patient.subtype,
+        "llnm": int(patient.llnm),
+        "true_probability": f"{patient.true_probability:.6f}",
+    }
+    _new(folder / f"reports/{name}.txt").write_text(f"{case.report}\n", encoding="utf-8")
+    for plane in PLANES:
+        row |= _write_view(case.views[plane], name, folder)
+    return row
+
+
+def _write_view(view: View, name: str, folder: Path) -> dict[str, object]:
+    assert view.image.spacing_mm is not None
+    files: dict[str, npt.NDArray[np.uint8]] = {view.plane: np.round(view.image.pixels * 255).astype(np.uint8)}
+    files |= {f"{view.plane}_{structure}_mask": mask.astype(np.uint8) * 255 for structure, mask in view.masks.items()}
+    row: dict[str, object] = {f"{view.plane}_spacing_mm": f"{view.image.spacing_mm[0]:g}"}
+    for column, pixels in files.items():
+        kind = "images" if column == view.plane else "masks"
+        row[column] = f"{kind}/{name}_{column.removesuffix('_mask')}.png"
+        Image.fromarray(pixels).save(_new(folder / str(row[column])), optimize=False)
+    return row
+
+
+def _new(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    return path
