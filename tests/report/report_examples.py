@@ -15,8 +15,9 @@ from llnm.case import PLANES, Box, Mask
 from llnm.report import ReportView
 
 DATA = Path(os.environ.get("LLNM_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
-SPACING = {"transverse": (0.11, 0.11), "longitudinal": (0.13, 0.13)}
-IMAGES = {"transverse": "66", "longitudinal": "65"}
+SPACING = {"transverse": (0.19, 0.19), "longitudinal": (0.21, 0.21)}
+IMAGES = {"transverse": "91", "longitudinal": "72"}
+SCAN_AREAS = {"transverse": Box(2, 66, 200, 297), "longitudinal": Box(6, 77, 160, 274)}
 
 
 def shortest_line(nodule: Mask, gland: Mask) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -38,14 +39,14 @@ def real_views(attention: bool = True) -> dict[str, ReportView]:
         other = np.zeros_like(nodule)
         if plane == "longitudinal":
             rows, columns = np.nonzero(gland & ~nodule)
-            middle = np.hypot(*(np.indices(gland.shape) - [[[np.median(rows)]], [[np.quantile(columns, 0.93)]]]))
-            other = middle < 9
+            middle = np.array([np.median(rows), np.quantile(columns, 0.2)])
+            other = np.hypot(*(np.indices(gland.shape) - middle[:, None, None])) < 8
         views[plane] = ReportView(
             plane=plane,
             bmode=(frame / 255).astype(np.float32),
             masks={"nodule": nodule, "gland": gland},
             spacing_mm=SPACING[plane],
-            scan_area=Box(4, 6, frame.shape[0] - 8, frame.shape[1] - 10),
+            scan_area=SCAN_AREAS[plane],
             candidates=(other,) if other.any() else (),
             attention=gaussian_filter(nodule.astype(np.float32), 14) if attention else None,
             capsule_line=shortest_line(nodule, gland),
@@ -70,6 +71,8 @@ def measured(view: ReportView) -> dict[str, Any]:
         "capsule_distance_mm": mm and distance * mm,
         "capsule_direction": "anterior" if last[0] < first[0] else "posterior",
         "nodule_outside_gland": False,
+        "capsule_at_image_border": False,
+        "fraction_inside_gland": (nodule & view.masks["gland"]).sum() / nodule.sum(),
         "width_px": width,
         "height_px": height,
         "area_px": nodule.sum(),
@@ -119,7 +122,7 @@ def full_result(views: dict[str, ReportView]) -> dict[str, Any]:
             plane: {
                 "nodule_probability": 0.93,
                 "nodule_uncertainty": 0.041,
-                "nodules_found": 1 + len(views[plane].candidates),
+                "nodules_found": 1.0 + len(views[plane].candidates),
                 "gland_uncertainty": 0.087,
                 "scan_area_fraction": 0.71,
                 "contrast": 0.22,
@@ -154,7 +157,7 @@ def full_result(views: dict[str, ReportView]) -> dict[str, Any]:
                 for plane in PLANES
             },
             "report": {"given": True, "tokens": 43, "language": "en"},
-            "notice": "Research use only; not a medical device",
+            "notice": "Research use only; not a medical device.",
         },
     }
 
@@ -191,6 +194,6 @@ def minimal_result() -> dict[str, Any]:
             "inputs": {},
             "spacing": {"transverse": None},
             "report": {"given": False, "tokens": None, "language": None},
-            "notice": "Research use only; not a medical device",
+            "notice": "Research use only; not a medical device.",
         },
     }

@@ -7,6 +7,7 @@ disk first and then moved, so that a full disk or an interruption leaves what wa
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from llnm.case import PLANES, STRUCTURES, Plane
+from llnm.case import PLANES, STRUCTURES, Mask, Plane
 from llnm.errors import InputError
 from llnm.report.page import render_report
 from llnm.report.picture import ReportView
@@ -64,6 +65,25 @@ def write_result_folder(out: Path, result: dict[str, Any], views: Mapping[Plane,
         ) from error
 
 
+def write_mask(file: Path, mask: Mask) -> None:
+    """Write a (row, column) bool mask as an 8-bit PNG, 0 outside and 255 inside, whole or not at all.
+
+    Makes the folder if it is new. Raises InputError if the file cannot be written.
+    """
+    temporary = file.with_name(f"{file.name}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(temporary, format="PNG")
+        temporary.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise InputError(
+            f"{file}: the mask cannot be written ({error.strerror or type(error).__name__}); free some space or choose "
+            "another folder"
+        ) from error
+
+
 def _first_new(path: Path) -> Path:
     while not path.parent.exists():
         path = path.parent
@@ -77,9 +97,7 @@ def _write(folder: Path, result: dict[str, Any], page: str, views: Mapping[Plane
     (folder / "report.html").write_bytes(page.encode())
     for plane, view in views.items():
         for structure, mask in view.masks.items():
-            file = folder / "masks" / f"{plane}_{structure}.png"
-            file.parent.mkdir(exist_ok=True)
-            Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(file)
+            write_mask(folder / "masks" / f"{plane}_{structure}.png", mask)
 
 
 def _swap(out: Path, new: Path, old: Path) -> None:

@@ -27,6 +27,7 @@ from llnm.report.picture import (
 from llnm.report.schema import checked_result, moment
 
 Context = dict[str, Any]
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def render_report(result: Mapping[str, Any], views: Mapping[Plane, ReportView]) -> str:
@@ -41,12 +42,12 @@ def render_report(result: Mapping[str, Any], views: Mapping[Plane, ReportView]) 
         risk=_risk(result),
         simulated=[w["name"] for w in result["provenance"]["weights"] if w["trained_on_simulated_patients"]],
         views=[_view(views[plane], result["features"][plane]) for plane in PLANES if plane in views],
-        location=_location(result["location"]),
+        location=_location(result),
         features=_features(result["features"]),
         contributions=_contributions(result["contributions"]),
         vascularity=_vascularity(result["vascularity"]),
         stage=_pairs(result["stage"]),
-        missing=[(words.in_words(name), words.meaning_of_missing(name)) for name in result["missing"]],
+        missing=[words.missing_input(name) for name in result["missing"]],
         quality=_quality(result["quality"]),
         given_report=_given_report(result["provenance"]["report"]),
         planes=words.PLANE_NAMES,
@@ -79,7 +80,7 @@ def _risk(result: Context) -> Context:
     interval = risk["interval"]
     return {
         "percent": None if probability is None else _percent(probability),
-        "interval": None if interval is None else f"{interval[0] * 100:.0f}–{interval[1] * 100:.0f} %",
+        "interval": None if interval is None else _span(interval),
         "decision": words.DECISIONS[risk["decision"]],
         "detail": detail,
         "threshold": threshold,
@@ -89,8 +90,9 @@ def _risk(result: Context) -> Context:
 
 def _view(view: ReportView, features: Context | None) -> Context:
     measured = features or {}
-    distance = _first(measured, (("capsule_distance_mm", "mm"), ("capsule_distance_px", "px")))
-    picture = draw_view(view, distance if view.capsule_line else None)
+    distance = _first(measured, words.DISTANCE)
+    # The font of the pictures has no glyph for a no-break space.
+    picture = draw_view(view, distance.replace(NO_BREAK, " ") if distance else None)
     shown = [f"the {structure} outlined" for structure in ("nodule", "gland") if structure in view.masks]
     if view.candidates:
         shown.append(f"{len(view.candidates)} further nodule{'s' if len(view.candidates) > 1 else ''} dotted")
@@ -105,6 +107,7 @@ def _view(view: ReportView, features: Context | None) -> Context:
         "alt": f"{name}, B-mode ultrasound, with {', '.join(shown) if shown else 'nothing outlined'}.",
         "attention": data_uri(attention) if attention else None,
         "distance": distance if view.capsule_line else None,
+        "outlined": bool(shown),
         "has_nodule": "nodule" in view.masks,
         "has_gland": "gland" in view.masks,
         "others": len(view.candidates),
@@ -114,24 +117,29 @@ def _view(view: ReportView, features: Context | None) -> Context:
 
 def _features(features: Context) -> list[Context]:
     measured = {plane: features[plane] or {} for plane in PLANES}
-    rows = []
+    rows: list[Context] = []
     for label, names, meaning in words.FEATURES:
         values = {plane: _first(measured[plane], names) or "–" for plane in PLANES}
         rows.append({"label": label, "values": values, "meaning": meaning})
     return rows if any(features.values()) else []
 
 
-def _location(location: Context) -> list[tuple[str, str, str]]:
-    distance = _first(location, (("capsule_distance_mm", "mm"), ("capsule_distance_px", "px")))
+def _location(result: Context) -> list[tuple[str, str, str]]:
+    location = result["location"]
+    measured = result["features"].get(location["plane"]) or {}
+    distance = _first(measured | location, words.DISTANCE)
     where = [location["direction"], location["plane"] and f"{location['plane']} view"]
     atlas = location["atlas_probability"]
     interval = location["atlas_interval"]
-    span = f"interval {interval[0] * 100:.0f}–{interval[1] * 100:.0f} %" if interval else ""
-    return [
-        ("Distance to the capsule", distance or "not available", ", ".join(part for part in where if part)),
-        ("Region of the gland", location["region"] or "not available", ""),
-        ("Risk at this location (atlas)", "not available" if atlas is None else _percent(atlas), span),
+    span = f"interval {_span(interval)}" if interval else ""
+    tiles = [
+        ("Distance to the capsule", distance, ", ".join(part for part in where if part)),
+        ("Region of the gland", location["region"], ""),
+        ("Risk at this location (atlas)", None if atlas is None else _percent(atlas), span),
     ]
+    if not any(value for _, value, _ in tiles):
+        return []
+    return [(label, value or "not available", detail) for label, value, detail in tiles]
 
 
 def _contributions(contributions: Context | None) -> list[Context]:
@@ -157,19 +165,19 @@ def _contributions(contributions: Context | None) -> list[Context]:
 def _vascularity(vascularity: Context | None) -> list[tuple[str, str]]:
     if vascularity is None:
         return []
-    names = {"inside_fraction": "Flow inside the nodule", "margin_fraction": "Flow at its margin"}
-    shares = [(label, vascularity[name]) for name, label in names.items()]
-    rows = [(label, "–" if share is None else f"{_percent(share)} of the area") for label, share in shares]
+    shares = [(label, vascularity.get(name)) for name, label in words.VASCULARITY.items()]
+    rows = [(label, f"{_percent(share)} of the area") for label, share in shares if share is not None]
     return [*rows, ("Pattern", vascularity["pattern"] or "–")]
 
 
 def _quality(quality: Context) -> list[Context]:
     given = {plane: quality[plane] or {} for plane in PLANES}
     names = [*words.QUALITY, *sorted({name for figures in given.values() for name in figures} - set(words.QUALITY))]
-    rows = []
+    rows: list[Context] = []
     for name in names:
         label, meaning = words.QUALITY.get(name, (words.in_words(name), ""))
-        values = {plane: _text(given[plane].get(name)) for plane in PLANES}
+        decimals = 0 if name in words.COUNTS else 2
+        values = {plane: _text(given[plane].get(name), decimals) for plane in PLANES}
         rows.append({"label": label, "meaning": meaning, "values": values})
     return [row for row in rows if any(value != "–" for value in row["values"].values())]
 
@@ -180,7 +188,7 @@ def _given_report(report: Context) -> str:
     language = report["language"]
     tokens = None if report["tokens"] is None else f"{report['tokens']} tokens read"
     details = [words.LANGUAGES.get(language, language), tokens]
-    return ", ".join(["given", *(detail for detail in details if detail)])
+    return ", ".join(["given", *(detail for detail in details if detail), "its text is not kept"])
 
 
 def _pairs(mapping: Context | None) -> list[tuple[str, str]]:
@@ -189,9 +197,10 @@ def _pairs(mapping: Context | None) -> list[tuple[str, str]]:
 
 def _first(values: Context, names: tuple[tuple[str, str], ...]) -> str | None:
     """The first of the named values that is known, with its unit."""
+    at_least = "at least " if names == words.DISTANCE and values.get("capsule_at_image_border") else ""
     for name, unit in names:
         if values.get(name) is not None:
-            return f"{_text(values[name], words.UNIT_DECIMALS[unit])} {unit}".strip()
+            return f"{at_least}{_text(values[name], words.UNIT_DECIMALS[unit])}{NO_BREAK}{unit}".strip()
     return None
 
 
@@ -210,8 +219,12 @@ def _text(value: Any, decimals: int = 2) -> str:
 def _percent(share: float) -> str:
     """Whole per cent; figures that would round to certainty say `<1 %` and `>99 %`."""
     if 0 < share < 0.005 or 0.995 < share < 1:
-        return "<1 %" if share < 0.5 else ">99 %"
-    return f"{share * 100:.0f} %"
+        return f"<1{NO_BREAK}%" if share < 0.5 else f">99{NO_BREAK}%"
+    return f"{share * 100:.0f}{NO_BREAK}%"
+
+
+def _span(interval: list[float]) -> str:
+    return f"{interval[0] * 100:.0f}–{interval[1] * 100:.0f}{NO_BREAK}%"
 
 
 def _moment(created: str) -> str:

@@ -58,12 +58,13 @@ class ReportView:
     capsule_line: tuple[Point, Point] | None = None
 
     def __post_init__(self) -> None:
-        maps = {**self.masks, **{f"candidate {index}": mask for index, mask in enumerate(self.candidates)}}
+        shapes = {f"{structure} mask": mask.shape for structure, mask in self.masks.items()}
+        shapes |= {f"candidate {index}": mask.shape for index, mask in enumerate(self.candidates)}
         if self.attention is not None:
-            maps["attention"] = self.attention
-        for name, pixels in maps.items():
-            if pixels.shape != self.bmode.shape:
-                raise LLNMError(f"{self.plane} {name}: size {pixels.shape} differs from the view's {self.bmode.shape}")
+            shapes["attention"] = self.attention.shape
+        for name, shape in shapes.items():
+            if shape != self.bmode.shape:
+                raise LLNMError(f"{self.plane} {name}: size {shape} differs from the view's {self.bmode.shape}")
         area = self.scan_area
         rows, columns = self.bmode.shape
         if not (0 <= area.top < area.bottom <= rows and 0 <= area.left < area.right <= columns):
@@ -77,9 +78,9 @@ def draw_view(view: ReportView, distance_label: str | None = None) -> Image.Imag
     picture = _grey(view)
     canvas = _Canvas(view, picture.size)
     if "gland" in view.masks:
-        canvas.outline(view.masks["gland"], GLAND_COLOUR, dash=(14, 7))
+        canvas.outline(view.masks["gland"], GLAND_COLOUR, dash=(18, 10))
     for candidate in view.candidates:
-        canvas.outline(candidate, NODULE_COLOUR, dash=(3, 6))
+        canvas.outline(candidate, NODULE_COLOUR, dash=(4, 8))
     if "nodule" in view.masks:
         canvas.outline(view.masks["nodule"], NODULE_COLOUR)
     if view.capsule_line is not None:
@@ -110,7 +111,7 @@ def draw_attention(view: ReportView) -> Image.Image | None:
 def data_uri(picture: Image.Image) -> str:
     """The picture as a `data:image/png;base64,...` address, so that a page needs no second file."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
+    picture.save(buffer, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
@@ -134,7 +135,7 @@ class _Canvas:
         self.draw = ImageDraw.Draw(self.layer)
         rows, columns = view.scan_area.shape
         self.per_pixel = np.array([self.layer.width / columns, self.layer.height / rows])
-        self.font = ImageFont.load_default(size=24 * SUPERSAMPLE)
+        self.font = ImageFont.load_default(size=32 * SUPERSAMPLE)
 
     def place(self, points: npt.ArrayLike) -> Points:
         """(row, column) centres of pixels of the frame -> (x, y) on the layer."""
@@ -149,7 +150,7 @@ class _Canvas:
         for contour in find_contours(inside, 0.5):
             path = self.place(contour - 1 + (area.top, area.left))
             for piece in [path] if dash is None else _dashes(path, *(length * SUPERSAMPLE for length in dash)):
-                self.line(piece, colour, 3)
+                self.line(piece, colour, 4)
 
     def line(self, points: Points, colour: str, width: int) -> None:
         """A coloured line in a thin dark casing, to be seen on bright and dark tissue alike."""
@@ -157,13 +158,18 @@ class _Canvas:
         self.draw.line(path, fill=CASING_COLOUR, width=(width + 2) * SUPERSAMPLE, joint="curve")
         self.draw.line(path, fill=colour, width=width * SUPERSAMPLE, joint="curve")
 
+    def dots(self, points: Points, colour: str, radius: float) -> None:
+        """A filled circle at each point."""
+        reach = radius * SUPERSAMPLE
+        for x, y in points:
+            self.draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=colour)
+
     def distance(self, ends: tuple[Point, Point], label: str | None) -> None:
         """The shortest way from the nodule to the capsule: a line between two dots, its length beside it."""
         points = self.place(ends)
+        self.dots(points, CASING_COLOUR, 6)
         self.line(points, LINE_COLOUR, 4)
-        for x, y in points:
-            for radius, colour in ((6 * SUPERSAMPLE, CASING_COLOUR), (4.5 * SUPERSAMPLE, LINE_COLOUR)):
-                self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+        self.dots(points, LINE_COLOUR, 4.5)
         if label:
             x, y = points.mean(axis=0)
             self.text(x + 16 * SUPERSAMPLE, y, label, "lm")
@@ -189,7 +195,7 @@ class _Canvas:
         margin = 22 * SUPERSAMPLE
         right, y = self.layer.width - margin, self.layer.height - margin
         left = right - lengths[-1] * per_mm
-        self.line(np.array([(left, y), (right, y)]), LINE_COLOUR, 5)
+        self.line(np.array([(left, y), (right, y)]), LINE_COLOUR, 6)
         self.text((left + right) / 2, y - 8 * SUPERSAMPLE, f"{lengths[-1]:g} mm", "mb")
 
     def over(self, picture: Image.Image) -> Image.Image:

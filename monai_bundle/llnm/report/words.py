@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-
 UNIT_DECIMALS = {"mm": 1, "mm²": 0, "px": 1, "px²": 0, "": 2}
 """Decimals on the page: a tenth of a millimetre is what ultrasound resolves. `result.json` has more."""
 
@@ -20,6 +19,8 @@ class FeatureWords(NamedTuple):
     names: tuple[tuple[str, str], ...]
     meaning: str
 
+
+DISTANCE = (("capsule_distance_mm", "mm"), ("capsule_distance_px", "px"))
 
 FEATURES = (
     FeatureWords("Width", (("width_mm", "mm"), ("width_px", "px")), "Side-to-side extent of the nodule in the image."),
@@ -38,15 +39,15 @@ FEATURES = (
     ),
     FeatureWords(
         "Distance to the capsule",
-        (("capsule_distance_mm", "mm"), ("capsule_distance_px", "px")),
-        "Shortest way from the nodule to the gland's capsule; 0 is touching or crossing it. In the published cohorts "
-        "(Shen et al., 2025) tumours within 2.5 mm had LLNM in more than 72 %.",
+        DISTANCE,
+        "Shortest way from the nodule to the gland's capsule; 0 is touching or crossing it, “at least” that the image "
+        "ends there. In the published cohorts (Shen et al., 2025) tumours within 2.5 mm had LLNM in more than 72 %.",
     ),
-    FeatureWords("Nearest side", (("capsule_direction", ""),), "The side on which the capsule is nearest."),
+    FeatureWords("Nearest side", (("capsule_direction", ""),), "Where the shortest way to the capsule leads."),
     FeatureWords(
-        "Outside the gland",
-        (("nodule_outside_gland", ""),),
-        "Yes: the nodule lies wholly outside the gland's outline, so check both outlines.",
+        "Inside the gland",
+        (("fraction_inside_gland", ""),),
+        "Share of the nodule that the gland's outline holds; a low share means outlines that disagree, so check both.",
     ),
 )
 
@@ -65,25 +66,36 @@ QUALITY = {
     "nodule_probability": ("Nodule outline: mean probability", "1 is certain"),
     "nodule_uncertainty": ("Nodule outline: uncertainty", "0 is certain"),
     "nodules_found": ("Nodules found", "the largest is measured unless another was chosen"),
+    "gland_probability": ("Gland outline: mean probability", "1 is certain"),
     "gland_uncertainty": ("Gland outline: uncertainty", "0 is certain"),
     "scan_area_fraction": ("Scan area", "share of the image"),
     "contrast": ("Contrast", "spread of brightness, fraction of the grey range"),
+    "saturated_fraction": ("Saturated", "share of the scan that is white"),
+    "colour_fraction": ("Coloured", "share of the scan; B-mode has none"),
+    "overlay_fraction": ("Drawn marks", "share of the scan that was filled in"),
+}
+COUNTS = ("nodules_found",)
+
+VASCULARITY = {
+    "inside_fraction": "Flow inside the nodule",
+    "centre_fraction": "Flow away from its margin",
+    "margin_fraction": "Flow at its margin",
 }
 
 MISSING = {
-    "transverse": "The prediction rests on the longitudinal view alone.",
-    "longitudinal": "The prediction rests on the transverse view alone.",
-    "report": "The prediction was made without the radiologist's description of the nodule.",
-    "age": "The prediction was made as for a patient of unknown age.",
-    "sex": "The prediction was made as for a patient of unknown sex.",
+    "transverse": ("Transverse view", "Only the longitudinal view can be used."),
+    "longitudinal": ("Longitudinal view", "Only the transverse view can be used."),
+    "report": ("Radiology report", "The radiologist's description of the nodule cannot enter the risk."),
+    "age": ("Age", "It cannot enter the risk, which then holds for a patient of unknown age."),
+    "sex": ("Sex", "It cannot enter the risk, which then holds for a patient of unknown sex."),
 }
 MISSING_KINDS = {
     "spacing": "Nothing can be given in millimetres; ratios and pixels still hold.",
     "gland": "Without the gland's outline the nodule's location and its distance to the capsule are not available.",
-    "location": "Where the nodule lies in the gland did not enter the prediction.",
+    "location": "Where the nodule lies in the gland cannot enter the risk.",
     "nodule": "Without the nodule's outline nothing can be measured on it.",
 }
-MISSING_OTHERWISE = "The prediction was made without it."
+MISSING_OTHERWISE = "It cannot enter the risk."
 
 DECISIONS = {
     "positive": "Lateral lymph node metastasis predicted",
@@ -96,10 +108,10 @@ LANGUAGES = {"en": "English", "zh": "Chinese"}
 PLANE_NAMES = {"transverse": "Transverse view", "longitudinal": "Longitudinal view"}
 
 
-def meaning_of_missing(name: str) -> str:
-    """What it means for the result that the input `name` was missing."""
+def missing_input(name: str) -> tuple[str, str]:
+    """What the missing input `name` is called and what it means for the result that it was missing."""
     kinds = (sentence for kind, sentence in MISSING_KINDS.items() if kind in name)
-    return MISSING.get(name) or next(kinds, MISSING_OTHERWISE)
+    return MISSING.get(name) or (in_words(name), next(kinds, MISSING_OTHERWISE))
 
 
 def in_words(name: str) -> str:
