@@ -20,11 +20,14 @@ from llnm.case import GreyImage, Mask, Structure, UltrasoundImage
 from llnm.errors import InputError
 from llnm.imaging import PreparedImage, prepare
 from llnm.segmentation.networks import NETWORK_SIDE, build_network
+from llnm.segmentation.yolo import yolo_probability
 from llnm.weights import load_state_dict, weights_file
 
 PROBABILITY_THRESHOLD = 0.5
 # A connected component smaller than this share of the frame is speckle, not a nodule or a gland.
 SMALLEST_SHARE = 2e-4
+# The gland may be seen in parts (isthmus, two lobes); a part smaller than this share of the largest is no gland.
+GLAND_PART = 0.1
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def segment(
     image: UltrasoundImage | PreparedImage,
     structure: Structure = "nodule",
     *,
+    network: str = "default",
     point: tuple[float, float] | None = None,
     box: tuple[float, float, float, float] | None = None,
     weights: Path | None = None,
@@ -69,32 +73,50 @@ def segment(
 
     Several nodules are all returned as candidates; the target is the largest one, or the one at `point` (x, y) or the
     one that overlaps `box` (x0, y0, x1, y1) most, both in pixels of the frame. A gland is all its large components.
-    Raises InputError for a point or box outside the frame, or where no candidate lies there.
+    `network`: `default`, or `yolo` with a model of your own as `weights` (extra `yolo`; its uncertainty is 1 -
+    confidence). Raises InputError for a point or box outside the frame, or where no candidate lies there.
     """
     prepared = image if isinstance(image, PreparedImage) else prepare(image)
-    probability, uncertainty = _predict(prepared, structure, weights)
+    if network == "yolo":
+        if weights is None:
+            raise InputError("weights: no YOLO weights ship with llnm; give a model of your own with --weights")
+        probability = yolo_probability(prepared, weights)
+        uncertainty = np.where(probability > 0, 1 - probability, 0).astype(np.float32)
+    elif network == "default":
+        probability, uncertainty = _predict(prepared, structure, weights)
+    else:
+        raise InputError(f"network: {network!r} is not known; choose default or yolo")
     candidates = find_candidates(probability, structure)
-    mask = _choose(candidates, structure, probability.shape, point, box)
+    mask = choose(candidates, structure, probability.shape, point=point, box=box)
     return Segmentation(structure, mask, probability, uncertainty, candidates)
 
 
-def find_candidates(probability: GreyImage, structure: Structure) -> tuple[Mask, ...]:
-    """Connected components above the threshold, holes filled, largest first; speckle-sized ones are dropped."""
-    inside = ndimage.binary_fill_holes(probability > PROBABILITY_THRESHOLD)
-    labels, count = ndimage.label(inside)
+def find_candidates(
+    probability: GreyImage, structure: Structure, level: float = PROBABILITY_THRESHOLD
+) -> tuple[Mask, ...]:
+    """Connected components above `level`, holes filled, largest first; speckle-sized ones are dropped."""
+    found = components(ndimage.binary_fill_holes(probability > level))
+    largest = float(found[0].sum()) if found else 0.0
+    smallest = max(SMALLEST_SHARE * probability.size, GLAND_PART * largest if structure == "gland" else 0.0)
+    return tuple(mask for mask in found if mask.sum() >= smallest)
+
+
+def components(mask: Mask) -> tuple[Mask, ...]:
+    """The connected components of a mask, largest first."""
+    labels, count = ndimage.label(mask)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    smallest = max(SMALLEST_SHARE * probability.size, 0.1 * sizes.max(initial=0) if structure == "gland" else 0.0)
-    kept = [index for index in np.argsort(-sizes, kind="stable") if sizes[index] >= smallest]
-    return tuple(labels == index + 1 for index in kept)
+    return tuple(labels == index + 1 for index in np.argsort(-sizes, kind="stable"))
 
 
-def _choose(
+def choose(
     candidates: tuple[Mask, ...],
     structure: Structure,
     shape: tuple[int, ...],
-    point: tuple[float, float] | None,
-    box: tuple[float, float, float, float] | None,
+    *,
+    point: tuple[float, float] | None = None,
+    box: tuple[float, float, float, float] | None = None,
 ) -> Mask:
+    """The target among `candidates`: the largest (a gland: all), or the one at `point` or in `box`; see `segment`."""
     if point is None and box is None:
         if not candidates:
             return np.zeros(shape, dtype=bool)
@@ -120,7 +142,7 @@ def _choose(
 
 def _predict(prepared: PreparedImage, structure: Structure, weights: Path | None) -> tuple[GreyImage, GreyImage]:
     """Mean and standard deviation of the probability over test-time augmentations, in the frame's pixels."""
-    network = load_network(structure, weights or weights_file(structure))
+    model = load_network(structure, weights or weights_file(structure))
     side = NETWORK_SIDE[structure]
     area = prepared.scan_area
     fit = Compose(
@@ -135,9 +157,9 @@ def _predict(prepared: PreparedImage, structure: Structure, weights: Path | None
     # Mirror image and two gains: what an honest network should not mind.
     batch = torch.stack([plain, plain.flip(-1), plain**0.8, plain**1.25])
     with torch.inference_mode():
-        probability = torch.sigmoid(network(batch))[:, 0]
-    probability[1] = probability[1].flip(-1)
-    maps = torch.stack([probability.mean(dim=0), probability.std(dim=0)])
+        probability = torch.sigmoid(model(batch))[:, 0]
+        probability[1] = probability[1].flip(-1)
+        maps = torch.stack([probability.mean(dim=0), probability.std(dim=0)])
     restored = fit.inverse(MetaTensor(maps, applied_operations=square.applied_operations))
     mean, deviation = restored.as_tensor().clamp(0, 1).numpy()
     return mean.astype(np.float32), deviation.astype(np.float32)

@@ -47,7 +47,7 @@ class SceneRelationUNet(nn.Module):
     (global average of the deepest features) tells each level what this frame's foreground looks like.
     """
 
-    def __init__(self, channels: Sequence[int] = (16, 32, 64, 128, 224), dropout: float = 0.1) -> None:
+    def __init__(self, channels: Sequence[int] = (12, 24, 48, 96, 160), dropout: float = 0.1) -> None:
         super().__init__()
         stages = []
         incoming = 1
@@ -81,7 +81,7 @@ class SceneRelationUNet(nn.Module):
 class GlandUNetPlusPlus(BasicUNetPlusPlus):
     """UNet++ (Zhou et al., IEEE TMI 2020) with MONAI's blocks; gives its last output alone, as one tensor."""
 
-    def __init__(self, features: Sequence[int] = (16, 24, 48, 96, 160, 16)) -> None:
+    def __init__(self, features: Sequence[int] = (8, 16, 32, 64, 128, 8)) -> None:
         super().__init__(spatial_dims=2, in_channels=1, out_channels=1, features=features)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

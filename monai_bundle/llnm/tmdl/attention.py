@@ -75,7 +75,8 @@ class SelfAttention(nn.Module):
     ) -> tuple[torch.Tensor, Weights]:
         """Tokens (B, N, width) and, if wanted, {"joint": (B, heads, N, N)}."""
         dropout = self.attention_dropout if self.training else 0.0
-        context, weights = attend(*self.project(tokens), mask, dropout, need_weights)
+        query, key, value = self.project(tokens)
+        context, weights = attend(query, key, value, mask, dropout, need_weights)
         return self.dropout(self.out(context)), {} if weights is None else {"joint": weights}
 
 

@@ -21,7 +21,7 @@ from llnm.tmdl.embeddings import Embeddings
 
 @dataclass(frozen=True)
 class TMDLOutput:
-    """`logits` (B, K); `features` (B, V, width) pooled tokens of each view; `attention`: a mapping a block, or empty."""
+    """`logits` (B, K); `features` (B, V, width) of each view; `attention`: a mapping for each block, or empty."""
 
     logits: torch.Tensor
     features: torch.Tensor
@@ -29,7 +29,7 @@ class TMDLOutput:
 
     @property
     def probability(self) -> torch.Tensor:
-        """Probability of metastasis, (B,): one sigmoid of the last logit (the released code applies softmax after it)."""
+        """Probability of metastasis, (B,): one sigmoid of the last logit (the released code adds a softmax)."""
         return torch.sigmoid(self.logits[:, -1])
 
 

@@ -18,8 +18,6 @@ import numpy as np
 import pandas as pd
 import torch
 from monai.data import CacheDataset, DataLoader
-from monai.engines import SupervisedTrainer
-from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler, StatsHandler, from_engine
 from monai.losses import DiceFocalLoss
 from monai.utils import set_determinism
 
@@ -28,6 +26,7 @@ from llnm.imaging import load_image, load_mask
 from llnm.segmentation import segment
 from llnm.segmentation.networks import build_network
 from llnm.training.data import Item, find_items, split_by_group, training_transforms
+from llnm.training.workflow import run_workflow, save_weights
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,20 @@ def train(plan: Plan, out: Path, resume: bool = False) -> dict[str, Any]:
     set_determinism(plan.seed)
     started = time.monotonic()
     training, held_back = _split(plan)
-    samples = [{"item": item} for item in training]
+    samples: list[dict[str, Any]] = [{"item": item} for item in training]
     samples += [{"seed": plan.seed * 1_000_003 + index} for index in range(plan.simulated)]
     network = build_network(plan.structure)
-    trainer = _trainer(plan, network, samples, out, resume)
-    trainer.run()
-    _write_weights(network, out / "model.pt")
+    dataset = CacheDataset(samples, training_transforms(plan.structure), num_workers=plan.threads, progress=False)
+    run_workflow(
+        network,
+        DataLoader(dataset, batch_size=plan.batch, shuffle=True, drop_last=len(samples) > plan.batch),
+        loss=DiceFocalLoss(sigmoid=True, gamma=2.0, lambda_focal=5.0),
+        epochs=plan.epochs,
+        learning_rate=plan.learning_rate,
+        out=out,
+        resume=resume,
+    )
+    save_weights(network, out / "model.pt")
     table = evaluate(plan.structure, held_back, out / "model.pt")
     table.to_csv(out / "held_back.csv", index=False)
     record = {
@@ -76,43 +83,6 @@ def train(plan: Plan, out: Path, resume: bool = False) -> dict[str, Any]:
 def _split(plan: Plan) -> tuple[list[Item], list[Item]]:
     items = [item for folder in plan.folders for item in find_items(Path(folder), plan.structure)]
     return split_by_group(items, plan.fold, plan.folds)
-
-
-def _trainer(
-    plan: Plan, network: torch.nn.Module, samples: Sequence[dict[str, Any]], out: Path, resume: bool
-) -> SupervisedTrainer:
-    dataset = CacheDataset(samples, training_transforms(plan.structure), num_workers=plan.threads, progress=False)
-    loader = DataLoader(dataset, batch_size=plan.batch, shuffle=True, drop_last=len(samples) > plan.batch)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=1e-4)
-    steps = plan.epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.learning_rate, total_steps=steps + 1, pct_start=0.15)
-    state = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    handlers: list[Any] = [
-        LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
-        StatsHandler(name="train_log", tag_name="loss", output_transform=from_engine(["loss"], first=True)),
-        CheckpointSaver(str(out), {**state}, save_interval=1, n_saved=1, file_prefix="checkpoint"),
-    ]
-    checkpoints = sorted(out.glob("checkpoint*.pt"), key=lambda path: path.stat().st_mtime)
-    trainer = SupervisedTrainer(
-        device=torch.device("cpu"),
-        max_epochs=plan.epochs,
-        train_data_loader=loader,
-        network=network,
-        optimizer=optimizer,
-        loss_function=DiceFocalLoss(sigmoid=True, gamma=2.0, lambda_focal=5.0),
-        train_handlers=handlers,
-    )
-    if resume and checkpoints:
-        CheckpointLoader(str(checkpoints[-1]), {**state, "trainer": trainer}).attach(trainer)
-    handlers[-1].save_dict["trainer"] = trainer
-    return trainer
-
-
-def _write_weights(network: torch.nn.Module, path: Path) -> None:
-    state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
 
 
 def evaluate(structure: Structure, items: Sequence[Item], weights: Path) -> pd.DataFrame:

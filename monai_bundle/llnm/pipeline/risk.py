@@ -1,0 +1,176 @@
+"""The TMDL network applied to the measured views of one patient.
+
+Comes in: measured views, report, age, sex. Goes out: the probability with its interval, and the tensors it came from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from llnm.case import PLANES, Case, Mask, Plane
+from llnm.errors import InputError
+from llnm.features import network_images
+from llnm.pipeline.views import MeasuredView
+from llnm.text import ReportEncoder
+from llnm.tmdl import TMDL, TMDLConfig
+from llnm.tmdl.config import REPORT_TOKENS, WORD_VECTOR_WIDTH
+from llnm.weights import load_state_dict, metadata, report_encoder_folder, weights_file
+
+INTERVAL_METHOD = "range over plausible outlines of the nodule and samples of its margin"
+Decision = Literal["positive", "negative", "abstain"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Platt scaling fitted on a site's own patients: probability = sigmoid(slope * logit + intercept)."""
+
+    name: str = "none"
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    @classmethod
+    def from_file(cls, path: Path) -> Calibration:
+        """Calibration from a JSON file with `name`, `slope`, `intercept`; raises InputError if it is none."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            calibration = cls(str(values["name"]), float(values["slope"]), float(values["intercept"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: is no calibration ({error}); make one with: llnm calibrate") from error
+        if not (np.isfinite([calibration.slope, calibration.intercept]).all() and calibration.slope > 0):
+            raise InputError(f"{path}: slope must be positive and both numbers finite; make it again: llnm calibrate")
+        return calibration
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Probability of metastasis with its interval; `inputs` is what the network saw, for explanations."""
+
+    probability: float
+    interval: tuple[float, float]
+    decision: Decision
+    threshold: float
+    calibration: str
+    inputs: Mapping[str, torch.Tensor]
+
+
+@lru_cache(maxsize=2)
+def load_tmdl(folder: Path | None = None) -> TMDL:
+    """The LLNM network of a folder of bundles (the shipped ones by default), ready for inference."""
+    network = TMDL(TMDLConfig.from_dict(dict(metadata("llnm", folder)["weights"]["tmdl"])))
+    network.load_state_dict(load_state_dict(weights_file("llnm", folder)))
+    return network.eval()
+
+
+@lru_cache(maxsize=2)
+def load_report_encoder(folder: Path | None = None) -> ReportEncoder:
+    """The report encoder of a folder of bundles, or the BERT folder itself if it is one."""
+    if folder is not None and (folder / "config.json").is_file():
+        return ReportEncoder.from_folder(folder)
+    return ReportEncoder.from_folder(report_encoder_folder(folder))
+
+
+def estimate_risk(
+    network: TMDL,
+    encoder: ReportEncoder | None,
+    case: Case,
+    views: Mapping[Plane, MeasuredView],
+    *,
+    seed: int,
+    threshold: float,
+    calibration: Calibration,
+) -> Risk:
+    """Probability for the target outline; the interval is the range over plausible outlines and margin samples."""
+    variants = max(len(view.outlines) for view in views.values()) + 1
+    # One more margin sample than outlines, so that given masks have an interval too.
+    runs = [_outlines(views, index) for index in range(max(variants, 3))]
+    shared = clinical_inputs(encoder, network.config, [case.report], [case.age], [case.sex])
+    batches = [
+        view_inputs(network.config, views, outlines, seed + index) | shared for index, outlines in enumerate(runs)
+    ]
+    joined = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    with torch.inference_mode():
+        logits = network(joined).logits[:, -1].double().numpy()
+    probabilities = 1 / (1 + np.exp(-(calibration.slope * logits + calibration.intercept)))
+    low, high = float(probabilities.min()), float(probabilities.max())
+    return Risk(
+        probability=float(probabilities[0]),
+        interval=(low, high),
+        decision=decide(float(probabilities[0]), (low, high), threshold),
+        threshold=threshold,
+        calibration=calibration.name,
+        inputs=batches[0],
+    )
+
+
+def decide(probability: float, interval: tuple[float, float], threshold: float) -> Decision:
+    """Positive or negative at the threshold; abstain where the interval holds values on both sides of it."""
+    if interval[0] < threshold <= interval[1]:
+        return "abstain"
+    return "positive" if probability >= threshold else "negative"
+
+
+def _outlines(views: Mapping[Plane, MeasuredView], index: int) -> dict[Plane, Mask]:
+    """Outline number `index` of each view: 0 is the mask itself, beyond the last plausible one it is again."""
+    return {
+        plane: view.outlines[index - 1] if 0 < index <= len(view.outlines) else view.nodule
+        for plane, view in views.items()
+    }
+
+
+def view_inputs(
+    config: TMDLConfig, views: Mapping[Plane, MeasuredView], outlines: Mapping[Plane, Mask], seed: int
+) -> dict[str, torch.Tensor]:
+    """The five inputs of each plane for one patient, (1, 2, ...), with masks of what is absent."""
+    planes = [view_tensors(config, views[plane], outlines[plane], seed) if plane in views else None for plane in PLANES]
+    blank = {name: torch.zeros_like(value) for name, value in next(p for p in planes if p is not None).items()}
+    stacked = {name: torch.stack([(plane or blank)[name] for plane in planes])[None] for name in blank}
+    return stacked | {"view_mask": torch.tensor([[plane is not None for plane in planes]])}
+
+
+def view_tensors(config: TMDLConfig, view: MeasuredView, nodule: Mask, seed: int) -> dict[str, torch.Tensor]:
+    """Feature images (1, 224, 224) and values () of one view, and what is absent."""
+    images = network_images(view.prepared.bmode, nodule, view.gland, view.spacing_mm, seed, config.size)
+    echogenicity = view.features.echogenicity_difference
+    return {
+        "location": torch.from_numpy(images.location)[None],
+        "texture": torch.from_numpy(images.texture)[None],
+        "margin": torch.from_numpy(images.margin)[None],
+        "echogenicity": torch.tensor(echogenicity or 0.0),
+        "shape": torch.tensor(view.features.aspect_ratio, dtype=torch.float32),
+        "location_absent": torch.tensor(view.gland is None),
+        "echogenicity_absent": torch.tensor(echogenicity is None),
+    }
+
+
+def clinical_inputs(
+    encoder: ReportEncoder | None,
+    config: TMDLConfig,
+    reports: Sequence[str | None],
+    ages: Sequence[float | None],
+    sexes: Sequence[str | None],
+) -> dict[str, torch.Tensor]:
+    """Report, age and sex of B patients as tensors, with masks of what is absent; no report needs no encoder."""
+    if encoder is None:
+        vectors = torch.zeros(len(reports), REPORT_TOKENS, WORD_VECTOR_WIDTH)
+        mask = torch.zeros(len(reports), REPORT_TOKENS, dtype=torch.bool)
+    else:
+        vectors, mask = encoder.encode(reports, length=config.report_length)
+    values: dict[str, Any] = {
+        "report": vectors,
+        "report_mask": mask,
+        "age": torch.tensor([0.0 if age is None else float(age) for age in ages]),
+        "sex": torch.tensor([float(sex == "M") for sex in sexes]),
+    }
+    if config.absent_tokens:
+        values["report_absent"] = ~mask.any(dim=1)
+        values["age_absent"] = torch.tensor([age is None for age in ages])
+        values["sex_absent"] = torch.tensor([sex is None for sex in sexes])
+    return values

@@ -1,0 +1,154 @@
+"""Training on a handful of images and patients: it learns, it goes on where it stopped, it says what it did."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from llnm.errors import InputError
+from llnm.simulate import write_cohort
+from llnm.training.cohort import disturbed, read_patient, read_table
+from llnm.training.data import RandSpeckled, RandTimeGaind, find_items, training_transforms
+from llnm.training.llnm import auc
+from llnm.training.workflow import run_workflow
+
+
+@pytest.fixture
+def few_images(data, tmp_path):
+    """Eight annotated frames with their table of cases."""
+    for folder, ending in (("images", ".jpg"), ("nodule", ".png")):
+        (tmp_path / folder).mkdir()
+        for path in sorted((data / "ddti" / folder).glob(f"*{ending}"))[:8]:
+            (tmp_path / folder / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "cases.csv").write_bytes((data / "ddti" / "cases.csv").read_bytes())
+    return tmp_path
+
+
+def test_train_nodule_writes_weights_record_and_held_back_figures(llnm, few_images, tmp_path):
+    out = tmp_path / "run"
+    options = ["--data", few_images, "--out", out, "--folds", 4, "--threads", 1]
+    code, _, err = llnm("train", "nodule", *options, "--epochs", 1)
+    assert code == 0, err
+    record = json.loads((out / "training.json").read_text(encoding="utf-8"))
+    held = pd.read_csv(out / "held_back.csv", dtype={"image": str})
+    assert record["training_images"] + len(held) == 8
+    assert held["dice"].between(0, 1).all()
+    state = torch.load(out / "model.pt", weights_only=True)
+    assert all(value.dtype == torch.float16 for value in state.values() if value.is_floating_point())
+
+
+def test_augmented_image_and_mask_stay_together(few_images):
+    """A mask used as its own image must still lie on itself after every random change of place."""
+    transforms = training_transforms("nodule")
+    transforms.set_random_state(0)
+    for item in find_items(few_images, "nodule")[:4]:
+        twin = type(item)(item.label, item.label, item.source, item.group)
+        sample = transforms({"item": twin})
+        inside = sample["image"][sample["label"] > 0.5]
+        outside = sample["image"][sample["label"] <= 0.5]
+        if inside.numel() > 50:
+            assert inside.median() > outside.median() + 0.3
+
+
+@pytest.mark.parametrize("transform", [RandTimeGaind(prob=1.0), RandSpeckled(prob=1.0)])
+def test_brightness_changes_keep_black_black_and_the_range(transform):
+    transform.set_random_state(1)
+    image = torch.rand(1, 40, 50)
+    image[:, :, :10] = 0
+    changed = transform({"image": image, "label": image})
+    assert torch.equal(changed["label"], image)
+    assert not torch.equal(changed["image"], image)
+    assert (changed["image"][:, :, :10] == 0).all()
+    assert changed["image"].min() >= 0
+    assert changed["image"].max() <= 1
+
+
+def test_an_interrupted_training_goes_on_at_its_epoch_with_its_optimiser(tmp_path):
+    """Half the epochs, then the rest from the checkpoint, end where all at once end."""
+
+    def loader():
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(32, 3, generator=generator)
+        samples = [{"image": row, "label": row.sum(dim=0, keepdim=True)} for row in x]
+        return torch.utils.data.DataLoader(samples, batch_size=8)
+
+    def network():
+        torch.manual_seed(0)
+        return torch.nn.Linear(3, 1)
+
+    class StopError(Exception):
+        pass
+
+    def failing_loss(calls, at):
+        def loss(output, label):
+            calls.append(1)
+            if len(calls) > at:
+                raise StopError
+            return torch.nn.functional.mse_loss(output, label)
+
+        return loss
+
+    options = {"epochs": 4, "learning_rate": 0.05}
+    whole = network()
+    run_workflow(whole, loader(), loss=failing_loss([], 99), out=tmp_path / "whole", **options)
+    with pytest.raises(StopError):
+        run_workflow(network(), loader(), loss=failing_loss([], 9), out=tmp_path / "parts", **options)
+    resumed, calls = network(), []
+    run_workflow(resumed, loader(), loss=failing_loss(calls, 99), out=tmp_path / "parts", resume=True, **options)
+    assert len(calls) == 8, "two epochs of four batches were left"
+    assert torch.allclose(resumed.weight, whole.weight, atol=1e-6)
+
+
+def test_train_llnm_runs_on_a_cohort_and_reports_the_best_possible_auc(llnm, tmp_path):
+    cohort = write_cohort(10, seed=5, out=tmp_path / "cohort")
+    out = tmp_path / "run"
+    code, _, err = llnm("train", "llnm", "--data", cohort, "--out", out, "--epochs", 1, "--folds", 2, "--threads", 1)
+    assert code == 0, err
+    record = json.loads((out / "training.json").read_text(encoding="utf-8"))
+    assert record["training_patients"] == 5
+    assert record["held_back"]["patients"] == 5
+    assert "best_possible_auc" in record["held_back"]
+    scores = pd.read_csv(out / "held_back.csv")
+    assert scores["probability"].between(0, 1).all()
+
+
+def test_auc_equals_the_share_of_pairs_in_the_right_order():
+    rng = np.random.default_rng(0)
+    label, score = rng.integers(0, 2, 80), rng.integers(0, 12, 80) / 12
+    pairs = [(a > b) + 0.5 * (a == b) for a in score[label == 1] for b in score[label == 0]]
+    assert auc(label, score) == pytest.approx(np.mean(pairs), abs=1e-12)
+
+
+def test_a_disturbed_outline_differs_by_no_more_than_it_says():
+    rows, columns = np.ogrid[:120, :120]
+    mask = (rows - 60) ** 2 + (columns - 60) ** 2 <= 30**2
+    rng = np.random.default_rng(0)
+    radii = [np.sqrt(disturbed(mask, rng).sum() / np.pi) for _ in range(40)]
+    assert min(radii) > 30 * 0.86
+    assert max(radii) < 30 * 1.14
+    assert np.ptp(radii) > 3
+
+
+def test_a_cohort_row_that_cannot_be_used_names_patient_and_column(tmp_path):
+    (tmp_path / "cohort.csv").write_text(
+        "patient_id,transverse,longitudinal,report,age,sex\nA,,,,40,F\nB,x.png,,,200,F\n", encoding="utf-8"
+    )
+    table = read_table(tmp_path / "cohort.csv").to_dict("records")
+    with pytest.raises(InputError, match="patient A: views"):
+        read_patient(table[0], tmp_path)
+    with pytest.raises(InputError, match="patient B: .*x.png"):
+        read_patient(table[1], tmp_path)
+    (tmp_path / "wrong.csv").write_text("patient_id,age\nA,40\n", encoding="utf-8")
+    with pytest.raises(InputError, match="transverse, longitudinal, report, sex"):
+        read_table(tmp_path / "wrong.csv")
+
+
+def test_training_without_data_is_refused(llnm, tmp_path):
+    code, _, err = llnm("train", "gland", "--out", tmp_path / "run")
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    (tmp_path / "images").mkdir()
+    code, _, err = llnm("train", "nodule", "--data", tmp_path, "--out", tmp_path / "run")
+    assert code == 2
+    assert "nodule/" in err
