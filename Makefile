@@ -1,0 +1,62 @@
+# Set-up, demo, tests and measurements. `make demo` and `make test` do everything a new checkout needs.
+PYTHON ?= python3
+# uv lives in a small environment of its own; it never fetches an interpreter.
+UV := .venv-uv/bin/uv
+export UV_PYTHON_DOWNLOADS := never
+export HF_HUB_OFFLINE := 1
+BIN := .venv/bin
+
+.PHONY: setup setup-server demo test test-oldest lint bench wheel clean
+
+setup: .venv/.done
+setup-server: .venv-server/.done
+
+$(UV):
+	$(PYTHON) -m venv .venv-uv
+	.venv-uv/bin/python -m pip install --quiet uv
+
+# torch and torchvision are asked for in one install, so that their builds match.
+.venv/.done: pyproject.toml | $(UV)
+	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	$(UV) pip install --quiet --python .venv torch torchvision -e ".[dev]"
+	touch $@
+
+# The server's environment holds the oldest numpy and pydicom that the core supports.
+.venv-server/.done: pyproject.toml | $(UV)
+	test -x .venv-server/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-server
+	$(UV) pip install --quiet --python .venv-server torch torchvision -e ".[server,test]"
+	touch $@
+
+# Columns of cohort.csv: 5 age, 6 sex, 7 and 8 the spacings.
+cell = "$$(awk -F, 'NR == 2 {print $$$(1)}' demo/patient/cohort.csv)"
+demo: setup
+	rm -rf demo
+	$(BIN)/llnm simulate --patients 1 --seed 7 --out demo/patient
+	$(BIN)/llnm predict --transverse demo/patient/images/P1_transverse.png \
+	  --longitudinal demo/patient/images/P1_longitudinal.png --report demo/patient/reports/P1.txt \
+	  --age $(call cell,5) --sex $(call cell,6) \
+	  --transverse-spacing $(call cell,7) --longitudinal-spacing $(call cell,8) --explain fast --out demo/result
+	@echo "Open demo/result/report.html in a browser."
+
+test: setup
+	$(BIN)/python -m pytest
+
+# The core on numpy 1.26 and pydicom 2.4, in the server's environment.
+test-oldest: setup-server
+	.venv-server/bin/python -m pytest tests/imaging tests/features tests/report tests/cli
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python tests/benchmarks/bench_features.py
+	$(BIN)/python tests/benchmarks/bench_predict.py
+
+wheel: setup
+	$(UV) build --quiet --wheel --out-dir dist
+
+clean:
+	rm -rf .venv .venv-server .venv-uv demo dist build

@@ -1,0 +1,62 @@
+"""The command line: one door to the pipeline, with documented exit codes.
+
+Comes in: arguments. Goes out: files, a short summary, and an exit code: 0 done; 1 a defect of ours; 2 the input; 3
+interrupted, can be resumed; 4 an optional part is not installed. Heavy imports happen inside the commands, so that
+`llnm --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from llnm.cli.common import errors
+from llnm.cli.features import features
+from llnm.cli.info import info
+from llnm.cli.predict import predict
+from llnm.cli.segment import segment
+from llnm.cli.simulate import simulate
+from llnm.cli.train import train
+from llnm.errors import LLNMError
+
+INTERRUPTED = 3
+app = typer.Typer(
+    name="llnm",
+    help="Risk of lateral lymph node metastasis from thyroid ultrasound, with its reasons. "
+    "Research use only; not a medical device.",
+    epilog="Exit codes: 0 done, 1 a defect of ours, 2 the input, 3 interrupted, 4 an optional part is not installed.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (predict, segment, features, simulate, train, info):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run a command; every failure ends in one line on standard error and its exit code."""
+    # No model hub is ever asked, whatever the user's environment says.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        app()
+    except LLNMError as error:
+        errors.print(f"[bold red]llnm:[/] {_one_line(error)}", markup=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        errors.print("llnm: interrupted; nothing half-written is left")
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        errors.print(
+            f"llnm: a defect of ours: {type(error).__name__}: {_one_line(error)}; please report it "
+            "(LLNM_DEBUG=1 shows where)",
+            markup=False,
+        )
+        if os.environ.get("LLNM_DEBUG"):
+            raise
+        sys.exit(1)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()).replace("[", "\\[")

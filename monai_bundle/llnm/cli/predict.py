@@ -1,0 +1,137 @@
+"""`llnm predict`: one patient in, risk with reasons out.
+
+Comes in: files and values of one patient. Goes out: `result.json`, `report.html` and `masks/` in one folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llnm.cli.common import console, prepare_folder, read_point, read_report, read_view
+from llnm.errors import InputError
+
+if TYPE_CHECKING:
+    from llnm.case import Plane, Structure
+
+_IMAGE = typer.Option(help="DICOM, PNG, JPEG, BMP, TIFF, NIfTI or NRRD.", rich_help_panel="Images")
+_MASK = typer.Option(help="Mask of the image's size; found by the network if left out.", rich_help_panel="Masks")
+_POINT = typer.Option(help="X,Y in pixels of the nodule to take; the largest otherwise.", rich_help_panel="Masks")
+
+
+def predict(
+    out: Annotated[Path, typer.Option(help="Folder for the result; made if it is not there.")],
+    transverse: Annotated[Path | None, _IMAGE] = None,
+    longitudinal: Annotated[Path | None, _IMAGE] = None,
+    doppler: Annotated[Path | None, _IMAGE] = None,
+    report: Annotated[Path | None, typer.Option(help="Report, a UTF-8 text file, English or Chinese.")] = None,
+    report_text: Annotated[str | None, typer.Option(help="The report itself, instead of a file.")] = None,
+    age: Annotated[str | None, typer.Option(help="Years.")] = None,
+    sex: Annotated[str | None, typer.Option(help="F or M.")] = None,
+    spacing: Annotated[str | None, typer.Option(help="Millimetres per pixel, where the files do not say.")] = None,
+    transverse_spacing: Annotated[str | None, typer.Option(help="The same for one view, before --spacing.")] = None,
+    longitudinal_spacing: Annotated[str | None, typer.Option(help="The same for one view, before --spacing.")] = None,
+    transverse_nodule_mask: Annotated[Path | None, _MASK] = None,
+    transverse_gland_mask: Annotated[Path | None, _MASK] = None,
+    longitudinal_nodule_mask: Annotated[Path | None, _MASK] = None,
+    longitudinal_gland_mask: Annotated[Path | None, _MASK] = None,
+    doppler_nodule_mask: Annotated[Path | None, _MASK] = None,
+    transverse_point: Annotated[str | None, _POINT] = None,
+    longitudinal_point: Annotated[str | None, _POINT] = None,
+    calibration: Annotated[Path | None, typer.Option(help="Your site's calibration (llnm calibrate).")] = None,
+    explain: Annotated[str, typer.Option(help="none, fast or full: how the eight inputs contribute.")] = "none",
+    preset: Annotated[str | None, typer.Option(help="Refuse weights that are of another preset.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder with the three bundles, not the shipped ones.")] = None,
+    report_encoder: Annotated[Path | None, typer.Option(help="Folder with another BERT, 768 wide.")] = None,
+    patient: Annotated[str, typer.Option(help="Pseudonym shown in the result; never a name.")] = "anonymous",
+    threshold: Annotated[float, typer.Option(help="Probability from which the decision is positive.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Seed of the margin samples.")] = 0,
+) -> None:
+    """Predict the risk of lateral lymph node metastasis of one patient."""
+    from llnm.case import Case, check_age, check_sex, check_spacing
+
+    # What can be checked without reading an image or loading a network is checked first.
+    prepare_folder(out)
+    values = {
+        "age": None if age is None else check_age(age),
+        "sex": None if sex is None else check_sex(sex),
+        "report": read_report(report, report_text),
+    }
+    spacings: dict[Plane, str | None] = {
+        "transverse": transverse_spacing or spacing,
+        "longitudinal": longitudinal_spacing or spacing,
+    }
+    millimetres = {
+        plane: None if text is None else check_spacing(text, f"{plane} spacing") for plane, text in spacings.items()
+    }
+    points = {
+        "transverse": read_point(transverse_point, "--transverse-point"),
+        "longitudinal": read_point(longitudinal_point, "--longitudinal-point"),
+    }
+    if not 0 < threshold < 1:
+        raise InputError(f"threshold: {threshold} is no probability between 0 and 1; give for example 0.5")
+    images: dict[Plane, Path | None] = {"transverse": transverse, "longitudinal": longitudinal}
+    masks: dict[Plane, dict[Structure, Path | None]] = {
+        "transverse": {"nodule": transverse_nodule_mask, "gland": transverse_gland_mask},
+        "longitudinal": {"nodule": longitudinal_nodule_mask, "gland": longitudinal_gland_mask},
+    }
+    for plane, given in masks.items():
+        if images[plane] is None and any(given.values()):
+            raise InputError(f"--{plane}: a mask is given but no image; give the image that it belongs to")
+    case = Case(
+        views={
+            plane: read_view(plane, path, masks[plane], millimetres[plane]) for plane, path in images.items() if path
+        },
+        patient=patient,
+        doppler=None
+        if doppler is None
+        else read_view("transverse", doppler, {"nodule": doppler_nodule_mask}, millimetres["transverse"]),
+        **values,  # type: ignore[arg-type]
+    )
+    options: dict[str, Any] = {
+        "points": {plane: point for plane, point in points.items() if point is not None},
+        "weights": weights,
+        "report_encoder": report_encoder,
+        "threshold": threshold,
+        "preset": preset,
+        "seed": seed,
+    }
+    _run(case, out, calibration, explain, options)
+
+
+def _run(case: Any, out: Path, calibration: Path | None, explain: str, options: Mapping[str, Any]) -> None:
+    from llnm.explain import METHODS, check_method, contributions
+    from llnm.pipeline import Calibration
+    from llnm.pipeline import predict as predict_case
+    from llnm.pipeline.result import as_result
+    from llnm.report import write_result_folder
+    from llnm.report.views import report_views
+
+    check_method(explain)
+    site = None if calibration is None else Calibration.from_file(calibration)
+    with console.status("Measuring and predicting ..."):
+        prediction = predict_case(case, calibration=site, **options)
+        result = as_result(prediction, contributions(prediction, explain), METHODS[explain])
+        write_result_folder(out, result, report_views(prediction))
+    _summarise(result, out)
+
+
+def _summarise(result: Mapping[str, Any], out: Path) -> None:
+    risk = result["risk"]
+    if risk["probability"] is None:
+        console.print("[bold]No risk is given:[/] no view could be used.")
+    else:
+        low, high = risk["interval"]
+        console.print(
+            f"Risk of lateral lymph node metastasis [bold]{risk['probability']:.0%}[/] "
+            f"({low:.0%} to {high:.0%}): {risk['decision']} at threshold {risk['threshold']:g}"
+        )
+    for label in ("missing", "warnings"):
+        if result[label]:
+            console.print(f"{label.capitalize()}: {'; '.join(result[label])}", markup=False)
+    if any(weights["trained_on_simulated_patients"] for weights in result["provenance"]["weights"]):
+        console.print("[yellow]Weights trained on simulated patients: a demonstration, not an estimate.[/]")
+    console.print(f"{result['provenance']['notice']} Report: {out / 'report.html'}", markup=False)
