@@ -82,7 +82,7 @@ def test_attention_on_request_has_one_entry_a_block_sums_to_one_and_leaves_the_l
         output = net(inputs, attention=True)
     assert torch.allclose(output.logits, logits(net, inputs), atol=1e-5)
     assert len(output.attention) == net.config.depth
-    assert [len(block) for block in output.attention] == [4, 4, 1, 1]
+    assert [len(block) for block in output.attention] == [4, 1, 1]
     for block in output.attention:
         for weights in block.values():
             assert torch.allclose(weights.sum(dim=-1), torch.ones(()), atol=1e-5)
@@ -99,7 +99,7 @@ def test_paper_residual_is_equation_9(some_inputs):
     for layer in (block.attention.out_image, block.attention.out_text):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
-    image, text = torch.randn(1, 5, 128), torch.randn(1, 3, 128)
+    image, text = torch.randn(1, 5, 64), torch.randn(1, 3, 64)
     with torch.no_grad():
         new_image, _, _ = block(image, text, None, False)
         constant = block.mlp_image(block.mlp_norm_image(torch.zeros_like(image)))
@@ -108,10 +108,10 @@ def test_paper_residual_is_equation_9(some_inputs):
 
 def test_alpha_zero_cuts_the_exchange_between_image_and_text(some_inputs):
     block = network(alpha=0.0).fusion[0]
-    image, text = torch.randn(1, 5, 128), torch.randn(1, 3, 128)
+    image, text = torch.randn(1, 5, 64), torch.randn(1, 3, 64)
     with torch.no_grad():
         first, _, _ = block(image, text, None, False)
-        second, _, _ = block(image, torch.randn(1, 3, 128), None, False)
+        second, _, _ = block(image, torch.randn(1, 3, 64), None, False)
     assert torch.equal(first, second)
 
 

@@ -21,7 +21,9 @@ def train(
     network: Annotated[str, typer.Argument(help="nodule, gland or llnm.")],
     out: Annotated[Path, typer.Option(help="Folder for weights, log and record.")],
     data: Annotated[list[Path] | None, typer.Option(help="Annotated folder(s), or cohort.csv for llnm.")] = None,
+    measure: Annotated[list[Path] | None, typer.Option(help="Annotated folder(s) to measure on only.")] = None,
     simulated: Annotated[int, typer.Option(help="Simulated views to add (nodule, gland).")] = 0,
+    start_from: Annotated[Path | None, typer.Option(help="Weights to go on from (nodule, gland).")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 20,
     fold: Annotated[int, typer.Option(help="Which fold of the patients is held back.")] = 0,
     folds: Annotated[int, typer.Option(help="Into how many folds patients are split.")] = 5,
@@ -36,6 +38,7 @@ def train(
         raise MissingExtraError("pytorch-ignite", "training") from error
     prepare_folder(out)
     folders = tuple(str(path) for path in data or ())
+    measured = tuple(str(path) for path in measure or ())
     if network in ("nodule", "gland"):
         from llnm.training.segmentation import Plan
         from llnm.training.segmentation import train as run
@@ -43,7 +46,18 @@ def train(
         if not folders and not simulated:
             raise InputError("data: no folder and no simulated views; give --data or --simulated")
         record = run(
-            Plan(cast("Structure", network), folders, simulated, fold, folds, epochs, seed=seed, threads=threads),
+            Plan(
+                cast("Structure", network),
+                folders,
+                simulated,
+                measured,
+                None if start_from is None else str(start_from),
+                fold,
+                folds,
+                epochs,
+                seed=seed,
+                threads=threads,
+            ),
             out,
             resume,
         )

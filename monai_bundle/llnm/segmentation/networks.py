@@ -47,7 +47,7 @@ class SceneRelationUNet(nn.Module):
     (global average of the deepest features) tells each level what this frame's foreground looks like.
     """
 
-    def __init__(self, channels: Sequence[int] = (12, 24, 48, 96, 160), dropout: float = 0.1) -> None:
+    def __init__(self, channels: Sequence[int] = (12, 24, 48, 96, 160), dropout: float = 0.0) -> None:
         super().__init__()
         stages = []
         incoming = 1

@@ -108,7 +108,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 _SIZES: dict[str, dict[str, int]] = {
     "base": {},
-    "small": {"width": 128, "heads": 4, "mlp_width": 256, "depth": 4, "fusion_depth": 2},
+    "small": {"width": 64, "heads": 4, "mlp_width": 128, "depth": 3, "fusion_depth": 1},
 }
 
 

@@ -126,8 +126,8 @@ def training_transforms(structure: Structure) -> Compose:
     side = NETWORK_SIDE[structure]
     keys: KeysCollection = ("image", "label")
     # RandAffine scales coordinates by 1 + U(low, high): the whole cached square at CACHE_MARGIN, smaller is closer.
-    # Held-back scanners show nodules smaller than the training scanner does, so zooming out reaches further.
-    scale = (0.65 * CACHE_MARGIN - 1, 1.7 * CACHE_MARGIN - 1)
+    # Other scanners show nodules smaller than the training scanner does, so zooming out reaches further.
+    scale = (0.75 * CACHE_MARGIN - 1, 1.45 * CACHE_MARGIN - 1)
     return Compose(
         [
             cached_transforms(structure, round(CACHE_MARGIN * side)),

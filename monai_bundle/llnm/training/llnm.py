@@ -42,7 +42,7 @@ class Plan:
     folds: int = 5
     epochs: int = 10
     batch: int = 16
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     input_dropout: float = 0.1
     view_dropout: float = 0.15
     preset: str = "default"

@@ -27,15 +27,21 @@ from llnm.segmentation import segment
 from llnm.segmentation.networks import build_network
 from llnm.training.data import Item, find_items, split_by_group, training_transforms
 from llnm.training.workflow import run_workflow, save_weights
+from llnm.weights import load_state_dict
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one training run is: all that its result depends on."""
+    """What one training run is: all that its result depends on.
+
+    `measured`: folders that are only tested on. `start`: weights to go on from instead of fresh ones.
+    """
 
     structure: Structure
     folders: tuple[str, ...] = ()
     simulated: int = 0
+    measured: tuple[str, ...] = ()
+    start: str | None = None
     fold: int = 0
     folds: int = 5
     epochs: int = 20
@@ -51,10 +57,13 @@ def train(plan: Plan, out: Path, resume: bool = False) -> dict[str, Any]:
     torch.set_num_threads(plan.threads)
     set_determinism(plan.seed)
     started = time.monotonic()
-    training, held_back = _split(plan)
+    training, held_back = split_by_group(_items(plan.folders, plan.structure), plan.fold, plan.folds)
+    held_back += _items(plan.measured, plan.structure)
     samples: list[dict[str, Any]] = [{"item": item} for item in training]
     samples += [{"seed": plan.seed * 1_000_003 + index} for index in range(plan.simulated)]
     network = build_network(plan.structure)
+    if plan.start is not None:
+        network.load_state_dict(load_state_dict(Path(plan.start)))
     dataset = CacheDataset(samples, training_transforms(plan.structure), num_workers=plan.threads, progress=False)
     run_workflow(
         network,
@@ -69,7 +78,10 @@ def train(plan: Plan, out: Path, resume: bool = False) -> dict[str, Any]:
     table = evaluate(plan.structure, held_back, out / "model.pt")
     table.to_csv(out / "held_back.csv", index=False)
     record = {
-        "plan": {**asdict(plan), "folders": [Path(folder).name for folder in plan.folders]},
+        "plan": {
+            **asdict(plan),
+            **{name: [Path(p).name for p in getattr(plan, name)] for name in ("folders", "measured")},
+        },
         "training_images": len(training),
         "training_groups": len({(item.source, item.group) for item in training}),
         "held_back": summarise(table),
@@ -80,9 +92,8 @@ def train(plan: Plan, out: Path, resume: bool = False) -> dict[str, Any]:
     return record
 
 
-def _split(plan: Plan) -> tuple[list[Item], list[Item]]:
-    items = [item for folder in plan.folders for item in find_items(Path(folder), plan.structure)]
-    return split_by_group(items, plan.fold, plan.folds)
+def _items(folders: Sequence[str], structure: Structure) -> list[Item]:
+    return [item for folder in folders for item in find_items(Path(folder), structure)]
 
 
 def evaluate(structure: Structure, items: Sequence[Item], weights: Path) -> pd.DataFrame:
