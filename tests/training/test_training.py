@@ -33,6 +33,9 @@ def test_train_nodule_writes_weights_record_and_held_back_figures(llnm, few_imag
     assert code == 0, err
     record = json.loads((out / "training.json").read_text(encoding="utf-8"))
     held = pd.read_csv(out / "held_back.csv", dtype={"image": str})
+    card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"| {few_images.name} | {len(held)} |" in card
+    assert str(tmp_path) not in card
     assert record["training_images"] + len(held) == 8
     assert held["dice"].between(0, 1).all()
     state = torch.load(out / "model.pt", weights_only=True)

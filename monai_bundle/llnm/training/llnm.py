@@ -25,6 +25,7 @@ from llnm.errors import InputError
 from llnm.pipeline.risk import clinical_inputs, load_report_encoder
 from llnm.tmdl import TMDL, preset_config
 from llnm.tmdl.config import INPUTS, VIEW_INPUTS
+from llnm.training.card import write_card
 from llnm.training.cohort import VARIANTS, cached_tensors, read_clinical, read_table
 from llnm.training.workflow import run_workflow, save_weights
 
@@ -143,6 +144,7 @@ def train(plan: Plan, out: Path, resume: bool = False) -> dict[str, Any]:
         "minutes": round((time.monotonic() - started) / 60, 1),
     }
     (out / "training.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+    write_card(record, out / "MODEL_CARD.md")
     return record
 
 

@@ -25,6 +25,7 @@ from llnm.case import Structure
 from llnm.imaging import load_image, load_mask
 from llnm.segmentation import segment
 from llnm.segmentation.networks import build_network
+from llnm.training.card import write_card
 from llnm.training.data import Item, find_items, split_by_group, training_transforms
 from llnm.training.workflow import run_workflow, save_weights
 from llnm.weights import load_state_dict
@@ -81,6 +82,7 @@ def train(plan: Plan, out: Path, resume: bool = False) -> dict[str, Any]:
         "plan": {
             **asdict(plan),
             **{name: [Path(p).name for p in getattr(plan, name)] for name in ("folders", "measured")},
+            "start": plan.start and Path(plan.start).name,
         },
         "training_images": len(training),
         "training_groups": len({(item.source, item.group) for item in training}),
@@ -89,6 +91,7 @@ def train(plan: Plan, out: Path, resume: bool = False) -> dict[str, Any]:
         "minutes": round((time.monotonic() - started) / 60, 1),
     }
     (out / "training.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+    write_card(record, out / "MODEL_CARD.md")
     return record
 
 

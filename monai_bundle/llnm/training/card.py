@@ -1,0 +1,81 @@
+"""The model card of a training run: what it was trained on, how, and what was measured on held-back patients.
+
+Comes in: the record that `training.json` holds, and the command. Goes out: `MODEL_CARD.md`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+NOTICE = "Research use only; not a medical device."
+
+
+def write_card(record: Mapping[str, Any], path: Path) -> None:
+    """Write the card of `record` to `path`, with the command this process was started with."""
+    plan = record["plan"]
+    lines = [
+        f"# Model card: {plan.get('structure', 'lateral lymph node metastasis')}",
+        "",
+        NOTICE,
+        "",
+        "| | |",
+        "|---|---|",
+        f"| Command | `{command()}` |",
+        f"| Trained on | {_trained_on(record)} |",
+        f"| Split | by patient; fold {plan['fold']} of {plan['folds']} held back and never used to choose anything |",
+        f"| Seed, epochs, batch | {plan['seed']}, {plan['epochs']}, {plan['batch']} |",
+        f"| Learning rate | {plan['learning_rate']:g} (one cycle) |",
+        f"| Parameters | {record['parameters']:,} |",
+        f"| Duration | {record['minutes']} min on {plan['threads']} CPU thread(s) |",
+        "",
+        "## Held back",
+        "",
+        *_figures(record["held_back"]),
+        "",
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def command() -> str:
+    """The command line of this process, with the last part of every path only."""
+    return " ".join([Path(sys.argv[0]).name, *(Path(word).name if "/" in word else word for word in sys.argv[1:])])
+
+
+def _trained_on(record: Mapping[str, Any]) -> str:
+    plan = record["plan"]
+    if "training_patients" in record:
+        return f"{record['training_patients']} patients of {plan['cohort']}"
+    parts = []
+    if plan["folders"]:
+        images, groups = record["training_images"], record["training_groups"]
+        parts.append(f"{images} images of {groups} patients ({', '.join(plan['folders'])})")
+    if plan["simulated"]:
+        parts.append(f"{plan['simulated']} simulated views")
+    if plan.get("start"):
+        parts.append(f"going on from {plan['start']}")
+    return "; ".join(parts)
+
+
+def _figures(held_back: Mapping[str, Any]) -> list[str]:
+    if "auc" in held_back:
+        best = held_back.get("best_possible_auc", "unknown")
+        return [
+            "| patients | positive | AUC (95 %) | Brier | AUC of the true probability |",
+            "|---|---|---|---|---|",
+            f"| {held_back['patients']} | {held_back['positives']} | {_interval(held_back['auc'])} | "
+            f"{held_back['brier']} | {best} |",
+        ]
+    rows = ["| source | images | patients | Dice (95 %) | IoU (95 %) | Dice below 0.1 |", "|---|---|---|---|---|---|"]
+    for source, found in held_back.items():
+        rows.append(
+            f"| {source} | {found['images']} | {found['groups']} | {_interval(found['dice'])} | "
+            f"{_interval(found['iou'])} | {found['share_below_0.1_dice']:.1%} |"
+        )
+    return [*rows, "", "Means and 95 % intervals are over patients (percentile bootstrap, 2,000 resamples)."]
+
+
+def _interval(figure: Mapping[str, float]) -> str:
+    return f"{figure['value']:.3f} ({figure['low']:.3f}-{figure['high']:.3f})"
