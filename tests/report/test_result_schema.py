@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator
 from report_examples import full_result, minimal_result, real_views
 
 from llnm.errors import InputError, LLNMError
@@ -42,12 +42,12 @@ def test_a_full_and_a_minimal_result_are_valid(full: dict[str, Any]) -> None:
 
 def test_the_shipped_schema_is_a_valid_draft_2020_12_schema_that_describes_every_field() -> None:
     schema = json.loads(files("llnm").joinpath("schemas", "result.json").read_text(encoding="utf-8"))
-    assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
-    Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == Draft7Validator.META_SCHEMA["$id"]
+    Draft7Validator.check_schema(schema)
 
     def undescribed(node: dict[str, Any], path: str) -> list[str]:
         found = []
-        for name, child in {**node.get("properties", {}), **node.get("$defs", {})}.items():
+        for name, child in {**node.get("properties", {}), **node.get("definitions", {})}.items():
             if "description" not in child and "$ref" not in child:
                 found.append(f"{path}.{name}")
             found += undescribed(child, f"{path}.{name}") + undescribed(child.get("items", {}), f"{path}.{name}[]")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
 
 from llnm.errors import LLNMError
@@ -25,7 +25,7 @@ DECIMALS = 6
 
 
 def validate_result(result: Mapping[str, Any]) -> None:
-    """Check a result against `llnm/schemas/result.json` (JSON Schema draft 2020-12).
+    """Check a result against `llnm/schemas/result.json` (JSON Schema draft 7).
 
     Raises LLNMError, one line that names the failing path, for the first fault found: a missing or unknown field, a
     wrong type or range, NaN or infinity, an interval whose ends are in the wrong order.
@@ -41,7 +41,7 @@ def checked_result(result: Mapping[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = _plain(result, "$")
     error = best_match(_validator().iter_errors(plain))
     if error is not None:
-        raise _defect(error.json_path, error.message)
+        raise _defect(_json_path(error.absolute_path), error.message)
     try:
         moment(plain["created"])
     except ValueError as error:
@@ -54,16 +54,21 @@ def checked_result(result: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def _json_path(parts: Iterable[str | int]) -> str:
+    # jsonschema's own `json_path` is missing in the old release that the annotation server needs.
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+
+
 def moment(created: str) -> datetime:
     """The time stamp of a result. Raises ValueError for a day or hour that does not exist."""
     return datetime.fromisoformat(created.replace("Z", "+00:00"))  # Python 3.10 does not read the Z
 
 
 @cache
-def _validator() -> Draft202012Validator:
+def _validator() -> Draft7Validator:
     schema = json.loads(files("llnm").joinpath("schemas", "result.json").read_text(encoding="utf-8"))
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    Draft7Validator.check_schema(schema)
+    return Draft7Validator(schema)
 
 
 def _plain(value: Any, path: str) -> Any:
