@@ -178,3 +178,27 @@ def test_paths_may_hold_any_characters(llnm, patient_files, tmp_path):
     assert code == 0, err
     assert "[1]" in out
     assert "视图" not in (folder / "résultat" / "result.json").read_text(encoding="utf-8")
+
+
+def test_a_frame_with_two_views_side_by_side_is_split_when_asked(llnm, patient_files, tmp_path):
+    """Two simulated views put beside each other are measured as they are alone."""
+    halves = [Image.open(patient_files[plane]).convert("L") for plane in ("longitudinal", "transverse")]
+    height = min(half.height for half in halves)
+    both = Image.new("L", (sum(half.width for half in halves), height))
+    both.paste(halves[0].crop((0, 0, halves[0].width, height)), (0, 0))
+    both.paste(halves[1].crop((0, 0, halves[1].width, height)), (halves[0].width, 0))
+    both.save(tmp_path / "dual.png")
+    given = ["--dual", tmp_path / "dual.png", "--dual-left", "longitudinal"]
+    code, _, err = llnm("predict", "--out", tmp_path / "r", *given)
+    assert code == 0, err
+    shapes = {
+        plane: np.array(Image.open(tmp_path / "r" / "masks" / f"{plane}_nodule.png")).shape
+        for plane in ("transverse", "longitudinal")
+        if read(tmp_path / "r")["features"][plane]
+    }
+    assert shapes, "no view was measured"
+    for plane, half in zip(("longitudinal", "transverse"), halves, strict=True):
+        if plane in shapes:
+            assert abs(shapes[plane][1] - half.width) < 0.1 * half.width
+    assert llnm("predict", "--out", tmp_path / "x", *given, "--transverse", tmp_path / "dual.png")[0] == 2
+    assert llnm("predict", "--out", tmp_path / "x", "--dual", patient_files["transverse"])[0] == 2

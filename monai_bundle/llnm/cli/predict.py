@@ -15,9 +15,10 @@ from llnm.cli.common import console, prepare_folder, read_point, read_report, re
 from llnm.errors import InputError
 
 if TYPE_CHECKING:
-    from llnm.case import Plane, Structure
+    from llnm.case import Plane, Structure, View
 
 _IMAGE = typer.Option(help="DICOM, PNG, JPEG, BMP, TIFF, NIfTI or NRRD.", rich_help_panel="Images")
+_DUAL = typer.Option(help="One frame that shows both views side by side.", rich_help_panel="Images")
 _MASK = typer.Option(help="Mask of the image's size; found by the network if left out.", rich_help_panel="Masks")
 _POINT = typer.Option(help="X,Y in pixels of the nodule to take; the largest otherwise.", rich_help_panel="Masks")
 
@@ -26,6 +27,8 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the result; made if it is not there.")],
     transverse: Annotated[Path | None, _IMAGE] = None,
     longitudinal: Annotated[Path | None, _IMAGE] = None,
+    dual: Annotated[Path | None, _DUAL] = None,
+    dual_left: Annotated[str, typer.Option(help="Which view of --dual is on the left.")] = "transverse",
     doppler: Annotated[Path | None, _IMAGE] = None,
     report: Annotated[Path | None, typer.Option(help="Report, a UTF-8 text file, English or Chinese.")] = None,
     report_text: Annotated[str | None, typer.Option(help="The report itself, instead of a file.")] = None,
@@ -51,46 +54,32 @@ def predict(
     seed: Annotated[int, typer.Option(help="Seed of the margin samples.")] = 0,
 ) -> None:
     """Predict the risk of lateral lymph node metastasis of one patient."""
-    from llnm.case import Case, check_age, check_sex, check_spacing
+    from llnm.case import Case, check_age, check_sex
 
     # What can be checked without reading an image or loading a network is checked first.
     prepare_folder(out)
-    values = {
-        "age": None if age is None else check_age(age),
-        "sex": None if sex is None else check_sex(sex),
-        "report": read_report(report, report_text),
-    }
-    spacings: dict[Plane, str | None] = {
-        "transverse": transverse_spacing or spacing,
-        "longitudinal": longitudinal_spacing or spacing,
-    }
-    millimetres = {
-        plane: None if text is None else check_spacing(text, f"{plane} spacing") for plane, text in spacings.items()
-    }
+    text = read_report(report, report_text)
+    years, known_sex = None if age is None else check_age(age), None if sex is None else check_sex(sex)
     points = {
         "transverse": read_point(transverse_point, "--transverse-point"),
         "longitudinal": read_point(longitudinal_point, "--longitudinal-point"),
     }
     if not 0 < threshold < 1:
         raise InputError(f"threshold: {threshold} is no probability between 0 and 1; give for example 0.5")
-    images: dict[Plane, Path | None] = {"transverse": transverse, "longitudinal": longitudinal}
+    millimetres = _spacings({"transverse": transverse_spacing, "longitudinal": longitudinal_spacing}, spacing)
     masks: dict[Plane, dict[Structure, Path | None]] = {
         "transverse": {"nodule": transverse_nodule_mask, "gland": transverse_gland_mask},
         "longitudinal": {"nodule": longitudinal_nodule_mask, "gland": longitudinal_gland_mask},
     }
-    for plane, given in masks.items():
-        if images[plane] is None and any(given.values()):
-            raise InputError(f"--{plane}: a mask is given but no image; give the image that it belongs to")
-    case = Case(
-        views={
-            plane: read_view(plane, path, masks[plane], millimetres[plane]) for plane, path in images.items() if path
-        },
-        patient=patient,
-        doppler=None
-        if doppler is None
-        else read_view("transverse", doppler, {"nodule": doppler_nodule_mask}, millimetres["transverse"]),
-        **values,  # type: ignore[arg-type]
-    )
+    if dual is not None:
+        if transverse or longitudinal or any(path for given in masks.values() for path in given.values()):
+            raise InputError("--dual: holds both views, so no other view or mask goes with it; split the file first")
+        views = _dual_views(dual, dual_left, millimetres)
+    else:
+        views = _views({"transverse": transverse, "longitudinal": longitudinal}, masks, millimetres)
+    flow = None
+    if doppler is not None:
+        flow = read_view("transverse", doppler, {"nodule": doppler_nodule_mask}, millimetres["transverse"])
     options: dict[str, Any] = {
         "points": {plane: point for plane, point in points.items() if point is not None},
         "weights": weights,
@@ -99,7 +88,41 @@ def predict(
         "preset": preset,
         "seed": seed,
     }
-    _run(case, out, calibration, explain, options)
+    _run(Case(views, text, years, known_sex, patient, flow), out, calibration, explain, options)
+
+
+def _spacings(given: Mapping[Plane, str | None], for_both: str | None) -> dict[Plane, float | None]:
+    from llnm.case import check_spacing
+
+    texts = {plane: text or for_both for plane, text in given.items()}
+    return {plane: None if text is None else check_spacing(text, f"{plane} spacing") for plane, text in texts.items()}
+
+
+def _views(
+    images: Mapping[Plane, Path | None],
+    masks: Mapping[Plane, dict[Structure, Path | None]],
+    millimetres: Mapping[Plane, float | None],
+) -> dict[Plane, View]:
+    for plane, given in masks.items():
+        if images[plane] is None and any(given.values()):
+            raise InputError(f"--{plane}: a mask is given but no image; give the image that it belongs to")
+    return {plane: read_view(plane, path, masks[plane], millimetres[plane]) for plane, path in images.items() if path}
+
+
+def _dual_views(path: Path, left_plane: str, millimetres: Mapping[Plane, float | None]) -> dict[Plane, View]:
+    """The two views of a frame that shows them side by side."""
+    from llnm.case import PLANES, View
+    from llnm.imaging import load_image, split_dual_view
+
+    if left_plane not in PLANES:
+        raise InputError(f"dual-left: {left_plane!r} is not known; choose one of {', '.join(PLANES)}")
+    right_plane = next(plane for plane in PLANES if plane != left_plane)
+    halves = split_dual_view(load_image(path))
+    views: dict[Plane, View] = {}
+    for plane, half in zip((left_plane, right_plane), halves, strict=True):
+        known = millimetres[plane]  # type: ignore[index]
+        views[plane] = View(plane, half if known is None else half.with_spacing(known))  # type: ignore[arg-type,index]
+    return views
 
 
 def _run(case: Any, out: Path, calibration: Path | None, explain: str, options: Mapping[str, Any]) -> None:
