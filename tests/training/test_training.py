@@ -10,7 +10,7 @@ import torch
 from llnm.errors import InputError
 from llnm.simulate import write_cohort
 from llnm.training.cohort import disturbed, read_patient, read_table
-from llnm.training.data import RandSpeckled, RandTimeGaind, find_items, training_transforms
+from llnm.training.data import RandElectronicNoised, RandSpeckled, RandTimeGaind, find_items, training_transforms
 from llnm.training.llnm import auc
 from llnm.training.workflow import run_workflow
 
@@ -55,7 +55,7 @@ def test_augmented_image_and_mask_stay_together(few_images):
             assert inside.median() > outside.median() + 0.3
 
 
-@pytest.mark.parametrize("transform", [RandTimeGaind(prob=1.0), RandSpeckled(prob=1.0)])
+@pytest.mark.parametrize("transform", [RandTimeGaind(prob=1.0), RandSpeckled(prob=1.0), RandElectronicNoised(prob=1.0)])
 def test_brightness_changes_keep_black_black_and_the_range(transform):
     transform.set_random_state(1)
     image = torch.rand(1, 40, 50)

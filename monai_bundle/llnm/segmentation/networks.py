@@ -16,7 +16,7 @@ from torch import nn
 from llnm.case import Structure
 
 # The side, in pixels, of the square each network is trained on and runs on; a gland is large, a nodule may be small.
-NETWORK_SIDE: dict[Structure, int] = {"nodule": 192, "gland": 128}
+NETWORK_SIDE: dict[Structure, int] = {"nodule": 160, "gland": 128}
 
 
 class SceneRelation(nn.Module):

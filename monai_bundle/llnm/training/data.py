@@ -23,9 +23,9 @@ from monai.transforms import (
     RandAdjustContrastd,
     RandAffined,
     RandFlipd,
-    RandGaussianNoised,
     RandGaussianSmoothd,
     RandomizableTransform,
+    RandZoomd,
     Resized,
     SpatialPadd,
 )
@@ -125,29 +125,31 @@ def training_transforms(structure: Structure) -> Compose:
     """Cached loading, then what differs from scanner to scanner: position, scale, angle, gain, blur, noise, speckle."""
     side = NETWORK_SIDE[structure]
     keys: KeysCollection = ("image", "label")
-    # RandAffine scales coordinates by 1 + U(low, high): the whole cached square at CACHE_MARGIN, smaller is closer.
-    # Other scanners show nodules smaller than the training scanner does, so zooming out reaches further.
-    scale = (0.75 * CACHE_MARGIN - 1, 1.45 * CACHE_MARGIN - 1)
+    # RandAffine scales coordinates by 1 + U(low, high), CACHE_MARGIN being the whole cached square; the little that the
+    # axes may differ stands for a wrong depth setting. Zooming proper keeps the aspect ratio.
+    scale = (0.92 * CACHE_MARGIN - 1, 1.08 * CACHE_MARGIN - 1)
     return Compose(
         [
             cached_transforms(structure, round(CACHE_MARGIN * side)),
             RandFlipd(keys, prob=0.5, spatial_axis=1),
+            RandZoomd(
+                keys, prob=0.7, min_zoom=0.7, max_zoom=1.3, mode=("bilinear", "nearest"), padding_mode="constant"
+            ),
             RandAffined(
                 keys,
                 prob=1.0,
                 spatial_size=(side, side),
-                rotate_range=0.26,
-                shear_range=(0.1, 0.1),
-                translate_range=(0.12 * side, 0.12 * side),
+                rotate_range=0.15,
+                translate_range=(0.1 * side, 0.1 * side),
                 scale_range=(scale, scale),
                 mode=("bilinear", "nearest"),
                 padding_mode="zeros",
             ),
-            RandTimeGaind(prob=0.7),
-            RandAdjustContrastd("image", prob=0.7, gamma=(0.5, 2.0)),
+            RandTimeGaind(prob=0.5),
+            RandAdjustContrastd("image", prob=0.5, gamma=(0.6, 1.6)),
             RandSpeckled(prob=0.4),
             RandGaussianSmoothd("image", prob=0.3, sigma_x=(0.4, 1.4), sigma_y=(0.4, 1.4)),
-            RandGaussianNoised("image", prob=0.3, std=0.06),
+            RandElectronicNoised(prob=0.3),
         ]
     )
 
@@ -194,3 +196,12 @@ class RandSpeckled(_RandImaged):
         grain = torch.as_tensor(self.R.standard_normal(size), dtype=image.dtype)[None, None]
         grain = torch.nn.functional.interpolate(grain, size=image.shape[1:], mode="bilinear", align_corners=False)[0]
         return (image * (1 + float(self.R.uniform(0.05, 0.3)) * grain)).clamp(0, 1)
+
+
+class RandElectronicNoised(_RandImaged):
+    """Additive noise of the receiver, inside the scan alone."""
+
+    def change(self, image: torch.Tensor) -> torch.Tensor:
+        """Image plus Gaussian noise where it is not black."""
+        noise = torch.as_tensor(self.R.standard_normal(tuple(image.shape)), dtype=image.dtype)
+        return torch.where(image > 0, image + float(self.R.uniform(0.01, 0.06)) * noise, image).clamp(0, 1)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from monai.data import CacheDataset, DataLoader
-from monai.losses import DiceFocalLoss
+from monai.losses import DiceCELoss
 from monai.utils import set_determinism
 
 from llnm.case import Structure
@@ -69,7 +69,7 @@ def train(plan: Plan, out: Path, resume: bool = False) -> dict[str, Any]:
     run_workflow(
         network,
         DataLoader(dataset, batch_size=plan.batch, shuffle=True, drop_last=len(samples) > plan.batch),
-        loss=DiceFocalLoss(sigmoid=True, gamma=2.0, lambda_focal=5.0),
+        loss=DiceCELoss(sigmoid=True),
         epochs=plan.epochs,
         learning_rate=plan.learning_rate,
         out=out,
