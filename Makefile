@@ -31,7 +31,7 @@ $(UV):
 cell = "$$(awk -F, 'NR == 2 {print $$$(1)}' demo/patient/cohort.csv)"
 demo: setup
 	rm -rf demo
-	$(BIN)/llnm simulate --patients 1 --seed 7 --out demo/patient
+	$(BIN)/llnm simulate --patients 1 --seed 17 --out demo/patient
 	$(BIN)/llnm predict --transverse demo/patient/images/P1_transverse.png \
 	  --longitudinal demo/patient/images/P1_longitudinal.png --report demo/patient/reports/P1.txt \
 	  --age $(call cell,5) --sex $(call cell,6) \
