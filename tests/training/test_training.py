@@ -136,13 +136,16 @@ def test_a_disturbed_outline_differs_by_no_more_than_it_says():
 
 def test_a_cohort_row_that_cannot_be_used_names_patient_and_column(tmp_path):
     (tmp_path / "cohort.csv").write_text(
-        "patient_id,transverse,longitudinal,report,age,sex\nA,,,,40,F\nB,x.png,,,200,F\n", encoding="utf-8"
+        "patient_id,transverse,longitudinal,report,age,sex\nA,,,,40,F\nB,x.png,,,40,F\nC,x.png,,,200,F\n",
+        encoding="utf-8",
     )
     table = read_table(tmp_path / "cohort.csv").to_dict("records")
     with pytest.raises(InputError, match="patient A: views"):
         read_patient(table[0], tmp_path)
     with pytest.raises(InputError, match="patient B: .*x.png"):
         read_patient(table[1], tmp_path)
+    with pytest.raises(InputError, match="patient C: age"):
+        read_patient(table[2], tmp_path)
     (tmp_path / "wrong.csv").write_text("patient_id,age\nA,40\n", encoding="utf-8")
     with pytest.raises(InputError, match="transverse, longitudinal, report, sex"):
         read_table(tmp_path / "wrong.csv")
