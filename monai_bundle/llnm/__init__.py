@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+# Stands on every output.
+NOTICE = "Research use only; not a medical device."
 
 _HOME = {
     "Case": "llnm.case",

@@ -12,6 +12,7 @@ import sys
 
 import typer
 
+from llnm import NOTICE
 from llnm.cli.common import errors
 from llnm.cli.features import features
 from llnm.cli.info import info
@@ -24,8 +25,7 @@ from llnm.errors import LLNMError
 INTERRUPTED = 3
 app = typer.Typer(
     name="llnm",
-    help="Risk of lateral lymph node metastasis from thyroid ultrasound, with its reasons. "
-    "Research use only; not a medical device.",
+    help=f"Risk of lateral lymph node metastasis from thyroid ultrasound, with its reasons. {NOTICE}",
     epilog="Exit codes: 0 done, 1 a defect of ours, 2 the input, 3 interrupted, 4 an optional part is not installed.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
-LONGEST_REPORT = 10_000
+LONGEST_REPORT = 100_000
 
 
 def read_view(plane: Plane, image: Path, masks: dict[Structure, Path | None], spacing_mm: float | None = None) -> View:
@@ -48,7 +48,7 @@ def read_report(file: Path | None, text: str | None) -> str | None:
             raise InputError(f"{file.name}: cannot be read ({error.strerror}); check the path") from error
     if text is None or not text.strip():
         return None
-    if len(text) > 10 * LONGEST_REPORT:
+    if len(text) > LONGEST_REPORT:
         raise InputError(f"report: {len(text)} characters are no report; give the report of this examination alone")
     return text
 

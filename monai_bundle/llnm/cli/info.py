@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from llnm import __version__
+from llnm import NOTICE, __version__
 from llnm.cli.common import console, to_json
 
 # Package that shows whether an extra is installed.
@@ -55,7 +55,7 @@ def collect() -> dict[str, Any]:
         "weights": [weights_record(network).as_dict() for network in BUNDLES],
         "presets": ["default", "paper", "released"],
         "extras": {extra: _version(package) is not None for extra, package in EXTRAS.items()},
-        "notice": "Research use only; not a medical device.",
+        "notice": NOTICE,
     }
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llnm import NOTICE
 from llnm.cli.common import console, prepare_folder, read_numbers, read_point, to_json, write_text
 from llnm.errors import InputError
 
@@ -54,7 +55,7 @@ def segment(
                     "warnings": list(frame.warnings),
                 }
             )
-    write_text(out / "segment.json", to_json({"images": rows, "notice": "Research use only; not a medical device."}))
+    write_text(out / "segment.json", to_json({"images": rows, "notice": NOTICE}))
     console.print(f"{sum(row['found'] for row in rows)} of {len(rows)} images show a {structure}. Masks: {out}")
 
 

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from llnm import __version__
+from llnm import NOTICE, __version__
 from llnm.case import PLANES
 from llnm.pipeline import MeasuredView, Prediction
 from llnm.pipeline.risk import INTERVAL_METHOD, load_tmdl
 from llnm.weights import weights_record
 
 SCHEMA_VERSION = "1.0"
-NOTICE = "Research use only; not a medical device."
 SOFTWARE = ("torch", "monai", "transformers", "numpy", "scikit-image", "pydicom", "SimpleITK")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-NOTICE = "Research use only; not a medical device."
+from llnm import NOTICE
 
 
 def write_card(record: Mapping[str, Any], path: Path) -> None:
