@@ -17,7 +17,7 @@ from llnm.errors import InputError
 from llnm.features import CapsuleDistance, Features, capsule_distance, measure
 from llnm.imaging import PreparedImage, is_colour_doppler, prepare
 from llnm.segmentation import Segmentation, segment
-from llnm.segmentation.inference import choose, components, find_candidates
+from llnm.segmentation.candidates import choose, components, find_candidates
 from llnm.weights import weights_file
 
 Point = tuple[float, float]
@@ -63,6 +63,8 @@ class MeasuredView:
         for structure, segmentation in self.found.items():
             figures[f"{structure}_probability"] = segmentation.mean_probability
             figures[f"{structure}_uncertainty"] = segmentation.mean_uncertainty
+            if segmentation.expected_dice is not None:
+                figures[f"{structure}_expected_dice"] = segmentation.expected_dice
         figures["nodules_found"] = 1.0 + len(self.other_nodules)
         return figures
 

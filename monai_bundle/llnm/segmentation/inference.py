@@ -6,28 +6,26 @@ uncertainty of each pixel, and every other candidate, all in the frame's own pix
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Resize, SpatialCrop, SpatialPad
-from scipy import ndimage
 
-from llnm.case import GreyImage, Mask, Structure, UltrasoundImage
+from llnm.case import Box, GreyImage, Mask, Structure, UltrasoundImage
 from llnm.errors import InputError
 from llnm.imaging import PreparedImage, prepare
-from llnm.segmentation.networks import NETWORK_SIDE, build_network
+from llnm.segmentation.candidates import choose, find_candidates, level_at
+from llnm.segmentation.guidance import guidance_map
+from llnm.segmentation.networks import CANVAS, build_network, fitted_size
+from llnm.segmentation.quality import expected_dice, quality_figures
 from llnm.segmentation.yolo import yolo_probability
 from llnm.weights import load_state_dict, weights_file
-
-PROBABILITY_THRESHOLD = 0.5
-# A connected component smaller than this share of the frame is speckle, not a nodule or a gland.
-SMALLEST_SHARE = 2e-4
-# The gland may be seen in parts (isthmus, two lobes); a part smaller than this share of the largest is no gland.
-GLAND_PART = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,8 @@ class Segmentation:
 
     `mask`: bool, the target, empty if nothing was found. `probability`, `uncertainty`: float32 0-1 and the standard
     deviation over the test-time augmentations. `candidates`: masks of all components, largest first, the target too.
+    `figures`: what the quality is told from (`segmentation.quality`). `expected_dice`: 0-1, or None where the weights
+    come without a fitted quality.
     """
 
     structure: Structure
@@ -43,6 +43,8 @@ class Segmentation:
     probability: GreyImage
     uncertainty: GreyImage
     candidates: tuple[Mask, ...]
+    figures: Mapping[str, float] = field(default_factory=dict)
+    expected_dice: float | None = None
 
     @property
     def found(self) -> bool:
@@ -82,87 +84,70 @@ def segment(
             raise InputError("weights: no YOLO weights ship with llnm; give a model of your own with --weights")
         probability = yolo_probability(prepared, weights)
         uncertainty = np.where(probability > 0, 1 - probability, 0).astype(np.float32)
+        maps = probability[None]
     elif network == "default":
-        probability, uncertainty = _predict(prepared, structure, weights)
+        weights = weights or weights_file(structure)
+        probability, uncertainty, maps = _predict(prepared, structure, weights, point, box)
     else:
         raise InputError(f"network: {network!r} is not known; choose default or yolo")
-    candidates = find_candidates(probability, structure)
+    candidates = find_candidates(probability, structure, level_at(probability, point))
     mask = choose(candidates, structure, probability.shape, point=point, box=box)
-    return Segmentation(structure, mask, probability, uncertainty, candidates)
+    figures = quality_figures(maps, tuple(int(found.sum()) for found in candidates))
+    expected = expected_dice(figures, weights) if network == "default" else None
+    return Segmentation(structure, mask, probability, uncertainty, candidates, figures, expected)
 
 
-def find_candidates(
-    probability: GreyImage, structure: Structure, level: float = PROBABILITY_THRESHOLD
-) -> tuple[Mask, ...]:
-    """Connected components above `level`, holes filled, largest first; speckle-sized ones are dropped."""
-    found = components(ndimage.binary_fill_holes(probability > level))
-    largest = float(found[0].sum()) if found else 0.0
-    smallest = max(SMALLEST_SHARE * probability.size, GLAND_PART * largest if structure == "gland" else 0.0)
-    return tuple(mask for mask in found if mask.sum() >= smallest)
-
-
-def components(mask: Mask) -> tuple[Mask, ...]:
-    """The connected components of a mask, largest first."""
-    labels, count = ndimage.label(mask)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    return tuple(labels == index + 1 for index in np.argsort(-sizes, kind="stable"))
-
-
-def choose(
-    candidates: tuple[Mask, ...],
+def _predict(
+    prepared: PreparedImage,
     structure: Structure,
-    shape: tuple[int, ...],
-    *,
-    point: tuple[float, float] | None = None,
-    box: tuple[float, float, float, float] | None = None,
-) -> Mask:
-    """The target among `candidates`: the largest (a gland: all), or the one at `point` or in `box`; see `segment`."""
-    if point is None and box is None:
-        if not candidates:
-            return np.zeros(shape, dtype=bool)
-        return np.any(candidates, axis=0) if structure == "gland" else candidates[0]
-    rows, columns = shape
-    if point is not None:
-        x, y = point
-        if not (0 <= x < columns and 0 <= y < rows):
-            raise InputError(f"point: {x:g},{y:g} is outside the image of {columns}x{rows} pixels; give X,Y inside it")
-        hits = [mask[int(y), int(x)] for mask in candidates]
-        what = f"point {x:g},{y:g}"
-    else:
-        assert box is not None
-        x0, y0, x1, y1 = box
-        if not (0 <= x0 < x1 <= columns and 0 <= y0 < y1 <= rows):
-            raise InputError(f"box: {box} does not lie inside the image of {columns}x{rows} pixels; give X0,Y0,X1,Y1")
-        hits = [mask[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))].sum() for mask in candidates]
-        what = f"box {x0:g},{y0:g},{x1:g},{y1:g}"
-    if not any(hits):
-        raise InputError(f"{what}: no {structure} was found there; point at another place or give a mask")
-    return candidates[int(np.argmax(hits))]
-
-
-def _predict(prepared: PreparedImage, structure: Structure, weights: Path | None) -> tuple[GreyImage, GreyImage]:
-    """Mean and standard deviation of the probability over test-time augmentations, in the frame's pixels."""
-    model = load_network(structure, weights or weights_file(structure))
-    side = NETWORK_SIDE[structure]
+    weights: Path,
+    point: tuple[float, float] | None,
+    box: tuple[float, float, float, float] | None,
+) -> tuple[GreyImage, GreyImage, npt.NDArray[np.float32]]:
+    """Mean and deviation over test-time augmentations in the frame's pixels, and each one's map on the canvas."""
+    model = load_network(structure, weights)
     area = prepared.scan_area
+    size = fitted_size(area.shape)
     fit = Compose(
         [
             SpatialCrop(roi_start=(area.top, area.left), roi_end=(area.bottom, area.right)),
-            Resize(spatial_size=side, size_mode="longest", mode="bilinear", anti_aliasing=True),
-            SpatialPad(spatial_size=(side, side)),
+            Resize(spatial_size=size, mode="bilinear", anti_aliasing=True),
+            SpatialPad(spatial_size=CANVAS),
         ]
     )
     square = fit(torch.from_numpy(prepared.bmode)[None])
     plain = square.as_tensor()
+    guide = torch.from_numpy(_guidance_on_canvas(area, size, point, box))[None]
     # Mirror image and two gains: what an honest network should not mind.
-    batch = torch.stack([plain, plain.flip(-1), plain**0.8, plain**1.25])
+    views = [torch.cat([view, guide]) for view in (plain, plain, plain**0.8, plain**1.25)]
+    batch = torch.stack([views[0], views[1].flip(-1), *views[2:]])
     with torch.inference_mode():
-        probability = torch.sigmoid(model(batch))[:, 0]
+        probability = torch.sigmoid(model(batch.contiguous(memory_format=torch.channels_last)))[:, 0]
         probability[1] = probability[1].flip(-1)
         maps = torch.stack([probability.mean(dim=0), probability.std(dim=0)])
     restored = fit.inverse(MetaTensor(maps, applied_operations=square.applied_operations))
     mean, deviation = restored.as_tensor().clamp(0, 1).numpy()
-    return mean.astype(np.float32), deviation.astype(np.float32)
+    return mean.astype(np.float32), deviation.astype(np.float32), probability.numpy()
+
+
+def _guidance_on_canvas(
+    area: Box,
+    size: tuple[int, int],
+    point: tuple[float, float] | None,
+    box: tuple[float, float, float, float] | None,
+) -> GreyImage:
+    """Guidance at the place where cropping to `area`, resizing to `size` and padding to the canvas put it."""
+    scale_x, scale_y = size[1] / area.shape[1], size[0] / area.shape[0]
+    left, top = (CANVAS[1] - size[1]) // 2, (CANVAS[0] - size[0]) // 2
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (x - area.left) * scale_x + left, (y - area.top) * scale_y + top
+
+    return guidance_map(
+        CANVAS,
+        point=None if point is None else place(*point),
+        box=None if box is None else (*place(*box[:2]), *place(*box[2:])),
+    )
 
 
 @lru_cache(maxsize=4)
@@ -170,4 +155,4 @@ def load_network(structure: Structure, path: Path) -> torch.nn.Module:
     """The network of `structure` with the weights of `path`, for inference; kept in memory for the next frame."""
     network = build_network(structure)
     network.load_state_dict(load_state_dict(path))
-    return network.eval()
+    return network.eval().to(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""The two segmentation networks, built from MONAI parts.
+"""The two segmentation networks, built from MONAI parts on one pretrained encoder.
 
-Comes in: a batch (B, 1, H, W) of standardised B-mode images, 0-1, H and W multiples of 16. Goes out: logits (B, 1, H,
-W).
+Comes in: a batch (B, 2, H, W), H and W multiples of 32: the standardised B-mode image, 0-1, and the guidance a user
+gave by pointing (`segmentation.guidance`; zeros where nobody did). Goes out: logits (B, 1, H, W).
 """
 
 from __future__ import annotations
@@ -9,14 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.blocks import Convolution, ResidualUnit, UpSample
-from monai.networks.nets import BasicUNetPlusPlus
+from monai.networks.blocks import Convolution, UpSample
+from monai.networks.nets.basic_unet import UpCat
 from torch import nn
 
 from llnm.case import Structure
+from llnm.segmentation.encoder import ENCODER_CHANNELS, EfficientNetLiteEncoder
 
-# The side, in pixels, of the square each network is trained on and runs on; a gland is large, a nodule may be small.
-NETWORK_SIDE: dict[Structure, int] = {"nodule": 160, "gland": 128}
+# (rows, columns) of the canvas a scan area is fitted into, aspect ratio kept. Scan areas are 1.0 to 1.6 times as wide
+# as high, and a canvas of their shape wastes least on black borders.
+CANVAS = (160, 224)
+_BATCH_NORM = ("batch", {"affine": True})
+_ACTIVATION = ("relu", {"inplace": True})
+
+
+def fitted_size(shape: Sequence[int], canvas: tuple[int, int] = CANVAS) -> tuple[int, int]:
+    """The largest (rows, columns) of the aspect ratio of `shape` that fits into `canvas`."""
+    rows, columns = shape
+    scale = min(canvas[0] / rows, canvas[1] / columns)
+    return min(canvas[0], max(1, round(rows * scale))), min(canvas[1], max(1, round(columns * scale)))
 
 
 class SceneRelation(nn.Module):
@@ -30,7 +41,7 @@ class SceneRelation(nn.Module):
         super().__init__()
         self.scene = nn.Linear(scene_channels, relation_channels)
         self.content = nn.Conv2d(channels, relation_channels, kernel_size=1)
-        self.encode = Convolution(2, channels, channels, kernel_size=1, norm="INSTANCE", act="RELU")
+        self.encode = Convolution(2, channels, channels, kernel_size=1, norm=_BATCH_NORM, act=_ACTIVATION)
 
     def forward(self, features: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
         """Re-weighted features, (B, C, h, w)."""
@@ -41,52 +52,71 @@ class SceneRelation(nn.Module):
 
 
 class SceneRelationUNet(nn.Module):
-    """Residual U-Net whose skip connections pass through scene relations: the default nodule network.
+    """U-Net whose skip connections pass through scene relations: the default nodule network.
 
     A nodule fills a few per cent of the frame and the background varies more than the nodule does; the scene vector
     (global average of the deepest features) tells each level what this frame's foreground looks like.
     """
 
-    def __init__(self, channels: Sequence[int] = (12, 24, 48, 96, 160), dropout: float = 0.0) -> None:
+    def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 64, 128)) -> None:
         super().__init__()
-        stages = []
-        incoming = 1
-        for level, width in enumerate(channels):
-            stages.append(ResidualUnit(2, incoming, width, strides=1 if level == 0 else 2, subunits=2, dropout=dropout))
-            incoming = width
-        self.encoder = nn.ModuleList(stages)
-        self.relations = nn.ModuleList(SceneRelation(width, channels[-1]) for width in channels[:-1])
-        self.up = nn.ModuleList()
+        self.encoder = EfficientNetLiteEncoder(in_channels=2)
+        *skips, incoming = ENCODER_CHANNELS
+        self.relations = nn.ModuleList(SceneRelation(channels, incoming) for channels in skips)
         self.decoder = nn.ModuleList()
-        for width in reversed(channels[:-1]):
-            self.up.append(UpSample(2, incoming, width, scale_factor=2, mode="nontrainable"))
-            self.decoder.append(ResidualUnit(2, 2 * width, width, subunits=2, dropout=dropout))
+        for skip, width in zip(reversed(skips), reversed(widths), strict=True):
+            self.decoder.append(_merge(incoming, skip, width))
             incoming = width
-        self.head = nn.Conv2d(channels[0], 1, kernel_size=1)
+        self.head = _head(incoming)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits (B, 1, H, W) of `image` (B, 1, H, W)."""
-        pyramid = []
-        features = image
-        for stage in self.encoder:
-            features = stage(features)
-            pyramid.append(features)
+        """Logits (B, 1, H, W) of `image` (B, 2, H, W)."""
+        *pyramid, features = self.encoder(image)
         scene = features.mean(dim=(2, 3))
-        for level, up, merge in zip(reversed(range(len(self.relations))), self.up, self.decoder, strict=True):
-            skip = self.relations[level](pyramid[level], scene)
-            features = merge(torch.cat((up(features), skip), dim=1))
+        for level, merge in zip(reversed(range(len(pyramid))), self.decoder, strict=True):
+            features = merge(features, self.relations[level](pyramid[level], scene))
         return self.head(features)
 
 
-class GlandUNetPlusPlus(BasicUNetPlusPlus):
-    """UNet++ (Zhou et al., IEEE TMI 2020) with MONAI's blocks; gives its last output alone, as one tensor."""
+class GlandUNetPlusPlus(nn.Module):
+    """UNet++ (Zhou et al., IEEE TMI 2020): each skip connection is itself a decoder, nested, on the same encoder.
 
-    def __init__(self, features: Sequence[int] = (8, 16, 32, 64, 128, 8)) -> None:
-        super().__init__(spatial_dims=2, in_channels=1, out_channels=1, features=features)
+    Node (i, j) merges all earlier nodes of level i with the upsampled node (i + 1, j - 1).
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int] = (16, 24, 40, 112)) -> None:
+        super().__init__()
+        self.encoder = EfficientNetLiteEncoder(in_channels=2)
+        levels = len(ENCODER_CHANNELS)
+        channels = (*widths, ENCODER_CHANNELS[-1])
+        self.nodes = nn.ModuleDict()
+        for column in range(1, levels):
+            for level in range(levels - column):
+                below = channels[level + 1] if column > 1 else ENCODER_CHANNELS[level + 1]
+                skip = ENCODER_CHANNELS[level] + (column - 1) * channels[level]
+                self.nodes[f"{level}_{column}"] = _merge(below, skip, channels[level])
+        self.head = _head(channels[0])
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits (B, 1, H, W) of `image` (B, 1, H, W)."""
-        return super().forward(image)[-1]
+        """Logits (B, 1, H, W) of `image` (B, 2, H, W)."""
+        rows = [[features] for features in self.encoder(image)]
+        for column in range(1, len(rows)):
+            for level in range(len(rows) - column):
+                node = self.nodes[f"{level}_{column}"]
+                rows[level].append(node(rows[level + 1][column - 1], torch.cat(rows[level], dim=1)))
+        return self.head(rows[0][-1])
+
+
+def _merge(below: int, skip: int, out: int) -> UpCat:
+    """Double the size of the features from below, join them to the skip connection, convolve twice."""
+    return UpCat(
+        2, below, skip, out, act=_ACTIVATION, norm=_BATCH_NORM, bias=False, dropout=0.0, upsample="nontrainable"
+    )
+
+
+def _head(channels: int) -> nn.Sequential:
+    """Logits at the finest level, half the image's size, and their interpolation to the whole."""
+    return nn.Sequential(nn.Conv2d(channels, 1, kernel_size=1), UpSample(2, 1, scale_factor=2, mode="nontrainable"))
 
 
 def build_network(structure: Structure) -> nn.Module:

@@ -25,8 +25,8 @@ def write_card(record: Mapping[str, Any], path: Path) -> None:
         "|---|---|",
         f"| Command | `{command()}` |",
         f"| Trained on | {_trained_on(record)} |",
-        f"| Split | by patient; fold {plan['fold']} of {plan['folds']} held back and never used to choose anything |",
-        f"| Seed, epochs, batch | {plan['seed']}, {plan['epochs']}, {plan['batch']} |",
+        f"| Split | {_split(plan)} |",
+        f"| Seed, epochs, batch | {plan['seed']}, {plan['max_epochs']}, {plan['batch_size']} |",
         f"| Learning rate | {plan['learning_rate']:g} (one cycle) |",
         f"| Parameters | {record['parameters']:,} |",
         f"| Duration | {record['minutes']} min on {plan['threads']} CPU thread(s) |",
@@ -34,9 +34,21 @@ def write_card(record: Mapping[str, Any], path: Path) -> None:
         "## Held back",
         "",
         *_figures(record["held_back"]),
+        *(["", "By size of the structure:", "", *_figures(record["by_size"])] if record.get("by_size") else []),
+        *(
+            ["", "The ten worst held-back images (green: annotated, red: found): `failures.png`"]
+            if record.get("by_size")
+            else []
+        ),
         "",
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _split(plan: Mapping[str, Any]) -> str:
+    if plan["folds"] == 1:
+        return "none: all patients were trained on"
+    return f"by patient; fold {plan['fold']} of {plan['folds']} held back and never used to choose anything"
 
 
 def command() -> str:
@@ -52,10 +64,14 @@ def _trained_on(record: Mapping[str, Any]) -> str:
     if plan["folders"]:
         images, groups = record["training_images"], record["training_groups"]
         parts.append(f"{images} images of {groups} patients ({', '.join(plan['folders'])})")
-    if plan["simulated"]:
-        parts.append(f"{plan['simulated']} simulated views")
-    if plan.get("start"):
-        parts.append(f"going on from {plan['start']}")
+    if plan["simulated_views"]:
+        parts.append(f"{plan['simulated_views']} simulated views")
+    if plan.get("left_out"):
+        parts.append(f"without the augmentation {', '.join(plan['left_out'])}")
+    if plan.get("start_from"):
+        parts.append(f"going on from {plan['start_from']}")
+    elif plan.get("pretrained"):
+        parts.append("encoder started from EfficientNet-Lite0's ImageNet weights (Apache-2.0)")
     return "; ".join(parts)
 
 
@@ -68,7 +84,7 @@ def _figures(held_back: Mapping[str, Any]) -> list[str]:
             f"| {held_back['patients']} | {held_back['positives']} | {_interval(held_back['auc'])} | "
             f"{held_back['brier']} | {best} |",
         ]
-    rows = ["| source | images | patients | Dice (95 %) | IoU (95 %) | Dice below 0.1 |", "|---|---|---|---|---|---|"]
+    rows = ["| | images | patients | Dice (95 %) | IoU (95 %) | Dice below 0.1 |", "|---|---|---|---|---|---|"]
     for source, found in held_back.items():
         rows.append(
             f"| {source} | {found['images']} | {found['groups']} | {_interval(found['dice'])} | "

@@ -2,7 +2,7 @@
 
 Comes in: folders with `images/` and `<structure>/` (masks with equal stems) and, if there is one, a table that says
 which images belong to one patient (`cases.csv`, `frames.csv` or `images.csv`). Goes out: items split by patient,
-never by image, and the MONAI dictionary transforms that load and augment them.
+never by image, and the MONAI dictionary transforms that load them.
 """
 
 from __future__ import annotations
@@ -19,21 +19,17 @@ from monai.config import KeysCollection
 from monai.transforms import (
     Compose,
     EnsureTyped,
+    Lambdad,
     MapTransform,
-    RandAdjustContrastd,
-    RandAffined,
-    RandFlipd,
-    RandGaussianSmoothd,
-    RandomizableTransform,
-    RandZoomd,
-    Resized,
+    Resize,
     SpatialPadd,
+    Transform,
 )
 
 from llnm.case import PLANES, Structure
 from llnm.errors import InputError
 from llnm.imaging import load_image, load_mask, prepare
-from llnm.segmentation.networks import NETWORK_SIDE
+from llnm.segmentation.networks import CANVAS, fitted_size
 from llnm.simulate import simulate_view
 
 # A table of this name, with this column, says which images belong together.
@@ -82,6 +78,39 @@ def split_by_group(items: Sequence[Item], fold: int, folds: int, seed: int = 0) 
     return training, [item for item in items if (item.source, item.group) in held]
 
 
+def training_split(
+    folders: Sequence[str],
+    structure: Structure,
+    *,
+    simulated: int = 0,
+    fold: int = 0,
+    folds: int = 5,
+    validation_share: float = 0.0,
+    seed: int = 0,
+) -> dict[str, list[dict[str, Any]]]:
+    """Samples for `training`, for `validation` (to stop by) and `held_back` (touched by nothing but the last figure).
+
+    `folds` of 1 holds nothing back. Validation is a share of the patients that are not held back. A simulated view is
+    its seed. Raises InputError for a fold that does not exist and where nothing is left to train on.
+    """
+    if not 0 <= fold < folds:
+        raise InputError(f"fold: {fold} is not one of the {folds} folds 0 to {folds - 1}")
+    items = [item for folder in folders for item in find_items(Path(folder), structure)]
+    training, held_back = (items, []) if folds == 1 else split_by_group(items, fold, folds)
+    validation: list[Item] = []
+    if validation_share > 0 and training:
+        training, validation = split_by_group(training, 0, round(1 / validation_share), seed + 1)
+    samples: list[dict[str, Any]] = [{"item": item} for item in training]
+    samples += [{"seed": seed * 1_000_003 + index} for index in range(simulated)]
+    if not samples:
+        raise InputError("data: nothing to train on; give an annotated folder or a number of simulated views")
+    return {
+        "training": samples,
+        "validation": [{"item": item} for item in validation],
+        "held_back": [{"item": item} for item in held_back],
+    }
+
+
 class LoadAnnotatedView(MapTransform):
     """Item or simulated seed -> {image, label}: the scan area, standardised, and its mask, (1, h, w) float32."""
 
@@ -106,102 +135,44 @@ class LoadAnnotatedView(MapTransform):
         }
 
 
-def cached_transforms(structure: Structure, side: int) -> Compose:
-    """Loading, and fitting into a square of `side` pixels with the aspect ratio kept."""
+class FitIntod(MapTransform):
+    """Resize to the largest size of the same aspect ratio that fits into `canvas`."""
+
+    def __init__(self, keys: KeysCollection, canvas: tuple[int, int], mode: Sequence[str]) -> None:
+        super().__init__(keys)
+        self.canvas = canvas
+        self.mode = mode
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """`data` with every key resized."""
+        out = dict(data)
+        for key, mode in self.key_iterator(out, self.mode):
+            size = fitted_size(out[key].shape[-2:], self.canvas)
+            out[key] = Resize(size, mode=mode, anti_aliasing=mode == "bilinear")(out[key])
+        return out
+
+
+def cached_transforms(structure: Structure) -> list[Transform]:
+    """Loading, and fitting into the enlarged canvas with the aspect ratio kept: the part that never changes."""
+    canvas = (round(CACHE_MARGIN * CANVAS[0]), round(CACHE_MARGIN * CANVAS[1]))
+    keys: KeysCollection = ("image", "label")
+    return [
+        LoadAnnotatedView(structure),
+        FitIntod(keys, canvas, mode=("bilinear", "nearest")),
+        SpatialPadd(keys, spatial_size=canvas),
+        EnsureTyped(keys, track_meta=False),
+    ]
+
+
+def validation_transforms(structure: Structure) -> Compose:
+    """What the network sees at inference, without a guide: the scan area on the canvas and an empty second channel."""
     keys: KeysCollection = ("image", "label")
     return Compose(
         [
             LoadAnnotatedView(structure),
-            Resized(
-                keys, spatial_size=side, size_mode="longest", mode=("bilinear", "nearest"), anti_aliasing=(True, False)
-            ),
-            SpatialPadd(keys, spatial_size=(side, side)),
+            FitIntod(keys, CANVAS, mode=("bilinear", "nearest")),
+            SpatialPadd(keys, spatial_size=CANVAS),
+            Lambdad("image", lambda image: torch.cat([image, torch.zeros_like(image)])),
             EnsureTyped(keys, track_meta=False),
         ]
     )
-
-
-def training_transforms(structure: Structure) -> Compose:
-    """Cached loading, then what differs from scanner to scanner: position, scale, angle, gain, blur, noise, speckle."""
-    side = NETWORK_SIDE[structure]
-    keys: KeysCollection = ("image", "label")
-    # RandAffine scales coordinates by 1 + U(low, high), CACHE_MARGIN being the whole cached square; the little that the
-    # axes may differ stands for a wrong depth setting. Zooming proper keeps the aspect ratio.
-    scale = (0.92 * CACHE_MARGIN - 1, 1.08 * CACHE_MARGIN - 1)
-    return Compose(
-        [
-            cached_transforms(structure, round(CACHE_MARGIN * side)),
-            RandFlipd(keys, prob=0.5, spatial_axis=1),
-            RandZoomd(
-                keys, prob=0.7, min_zoom=0.7, max_zoom=1.3, mode=("bilinear", "nearest"), padding_mode="constant"
-            ),
-            RandAffined(
-                keys,
-                prob=1.0,
-                spatial_size=(side, side),
-                rotate_range=0.15,
-                translate_range=(0.1 * side, 0.1 * side),
-                scale_range=(scale, scale),
-                mode=("bilinear", "nearest"),
-                padding_mode="zeros",
-            ),
-            RandTimeGaind(prob=0.5),
-            RandAdjustContrastd("image", prob=0.5, gamma=(0.6, 1.6)),
-            RandSpeckled(prob=0.4),
-            RandGaussianSmoothd("image", prob=0.3, sigma_x=(0.4, 1.4), sigma_y=(0.4, 1.4)),
-            RandElectronicNoised(prob=0.3),
-        ]
-    )
-
-
-class _RandImaged(RandomizableTransform, MapTransform):
-    """A random change of `image` alone, (1, h, w)."""
-
-    def __init__(self, prob: float) -> None:
-        MapTransform.__init__(self, "image")
-        RandomizableTransform.__init__(self, prob)
-
-    def change(self, image: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
-
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        out = dict(data)
-        self.randomize(None)
-        if self._do_transform:
-            out["image"] = self.change(out["image"])
-        return out
-
-
-class RandTimeGaind(_RandImaged):
-    """Another operator's time-gain setting: a smooth gain along the depth, and a shift of the whole brightness."""
-
-    def change(self, image: torch.Tensor) -> torch.Tensor:
-        """Image with a gain curve through four random points of the depth."""
-        points = torch.as_tensor(self.R.uniform(0.6, 1.4, 4), dtype=image.dtype)
-        curve = torch.nn.functional.interpolate(
-            points[None, None], size=image.shape[1], mode="linear", align_corners=True
-        )
-        shift = float(self.R.uniform(-0.12, 0.12))
-        # What is black stays black: outside the scan area there is no gain.
-        return torch.where(image > 0, image * curve[0, 0][None, :, None] + shift, image).clamp(0, 1)
-
-
-class RandSpeckled(_RandImaged):
-    """Coarser or finer speckle: multiplicative noise, smoothed to a random grain."""
-
-    def change(self, image: torch.Tensor) -> torch.Tensor:
-        """Image multiplied by 1 + smooth noise."""
-        step = int(self.R.randint(1, 4))
-        size = [max(1, length // step) for length in image.shape[1:]]
-        grain = torch.as_tensor(self.R.standard_normal(size), dtype=image.dtype)[None, None]
-        grain = torch.nn.functional.interpolate(grain, size=image.shape[1:], mode="bilinear", align_corners=False)[0]
-        return (image * (1 + float(self.R.uniform(0.05, 0.3)) * grain)).clamp(0, 1)
-
-
-class RandElectronicNoised(_RandImaged):
-    """Additive noise of the receiver, inside the scan alone."""
-
-    def change(self, image: torch.Tensor) -> torch.Tensor:
-        """Image plus Gaussian noise where it is not black."""
-        noise = torch.as_tensor(self.R.standard_normal(tuple(image.shape)), dtype=image.dtype)
-        return torch.where(image > 0, image + float(self.R.uniform(0.01, 0.06)) * noise, image).clamp(0, 1)

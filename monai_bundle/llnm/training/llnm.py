@@ -7,7 +7,6 @@ goes on.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ from llnm.tmdl import TMDL, preset_config
 from llnm.tmdl.config import INPUTS, VIEW_INPUTS
 from llnm.training.card import write_card
 from llnm.training.cohort import VARIANTS, cached_tensors, read_clinical, read_table
-from llnm.training.workflow import run_workflow, save_weights
+from llnm.training.workflow import Schedule, run_workflow, save_weights, write_json
 
 Tensors = dict[str, torch.Tensor]
 # What is cached once a variant of the outlines; the rest is the same for all.
@@ -41,8 +40,8 @@ class Plan:
     cohort: str
     fold: int = 0
     folds: int = 5
-    epochs: int = 10
-    batch: int = 16
+    max_epochs: int = 10
+    batch_size: int = 16
     learning_rate: float = 2e-3
     input_dropout: float = 0.1
     view_dropout: float = 0.15
@@ -65,6 +64,15 @@ class CohortDataset(Dataset[Tensors]):
     def __len__(self) -> int:
         """Number of patients."""
         return len(self.patients)
+
+    @property
+    def transform(self) -> CohortDataset:
+        """Itself: what a training seeds anew each epoch."""
+        return self
+
+    def set_random_state(self, seed: int) -> None:
+        """Draw from `seed` from here on."""
+        self.rng = np.random.default_rng(seed)
 
     def __getitem__(self, index: int) -> Tensors:
         """Inputs of one patient, without a batch axis, and `label`."""
@@ -119,11 +127,10 @@ def train(plan: Plan, out: Path, resume: bool = False) -> dict[str, Any]:
     training = CohortDataset([p for p, h in zip(patients, held, strict=True) if not h], plan, training=True)
     run_workflow(
         LogitOfMetastasis(network),
-        DataLoader(training, batch_size=plan.batch, shuffle=True, drop_last=len(training) > plan.batch),
+        DataLoader(training, batch_size=plan.batch_size, shuffle=True, drop_last=len(training) > plan.batch_size),
         loss=torch.nn.functional.binary_cross_entropy_with_logits,
         split=lambda batch: ({k: v for k, v in batch.items() if k != "label"}, batch["label"]),
-        epochs=plan.epochs,
-        learning_rate=plan.learning_rate,
+        schedule=Schedule(plan.max_epochs, plan.learning_rate, plan.seed),
         out=out,
         resume=resume,
     )
@@ -143,7 +150,7 @@ def train(plan: Plan, out: Path, resume: bool = False) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "minutes": round((time.monotonic() - started) / 60, 1),
     }
-    (out / "training.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+    write_json(record, out / "training.json")
     write_card(record, out / "MODEL_CARD.md")
     return record
 

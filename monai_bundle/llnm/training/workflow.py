@@ -1,71 +1,243 @@
-"""The training loop that every network of the project shares: a MONAI workflow that an interruption does not lose.
+"""What every training of the project shares: an interruption loses nothing, and the same seed gives the same weights.
 
-Comes in: a network, a loader, a loss. Goes out: the trained network, checkpoints and a log; half-precision weights.
+Comes in: a MONAI trainer and what belongs to its state. Goes out: handlers for it, and weights written whole or not at
+all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import ignite.distributed as idist
 import torch
-from monai.engines import SupervisedTrainer
-from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler, StatsHandler, from_engine
+from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import LrScheduleHandler, StatsHandler, from_engine
+from monai.utils import set_determinism
 from torch.utils.data import DataLoader
+
+from llnm.segmentation.encoder import EfficientNetLiteEncoder, published_weights
+from llnm.weights import load_state_dict
 
 WARM_UP = 0.15
 WEIGHT_DECAY = 1e-4
 GRADIENT_NORM = 1.0
+CHECKPOINT = "checkpoint.pt"
+
+
+class ClippedAdamW(torch.optim.AdamW):
+    """AdamW that clips the norm of all gradients together before each step (after AMP has unscaled them)."""
+
+    def step(self, closure: Any = None) -> Any:
+        """One step."""
+        torch.nn.utils.clip_grad_norm_([p for group in self.param_groups for p in group["params"]], GRADIENT_NORM)
+        return super().step(closure)
+
+
+class EpochSeed:
+    """Seeds everything that draws at random from (seed, epoch), at the start of each epoch.
+
+    So an epoch is the same whether the ones before it ran in this process or in one that was killed.
+    """
+
+    def __init__(self, seed: int, loader: DataLoader[Any]) -> None:
+        self.seed = seed
+        self.loader = loader
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed torch, NumPy and Python, the transforms and, across processes, the order of the samples."""
+        seed = (self.seed * 100_003 + engine.state.epoch) % 2**31
+        set_determinism(seed)
+        transform: Any = getattr(self.loader.dataset, "transform", None)
+        if hasattr(transform, "set_random_state"):
+            transform.set_random_state(seed=seed)
+        if hasattr(self.loader.sampler, "set_epoch"):
+            self.loader.sampler.set_epoch(engine.state.epoch)
+
+
+class Clock:
+    """How long a training has run, the runs before an interruption included."""
+
+    def __init__(self) -> None:
+        self.before = 0.0
+        self.started = time.monotonic()
+
+    @property
+    def minutes(self) -> float:
+        """Minutes so far."""
+        return (self.before + time.monotonic() - self.started) / 60
+
+    def state_dict(self) -> dict[str, float]:
+        """Seconds so far."""
+        return {"seconds": 60 * self.minutes}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Count on from `state`."""
+        self.before, self.started = state["seconds"], time.monotonic()
+
+
+class ExactCheckpoint:
+    """Writes the whole state of a training at the end of each epoch, and takes it up again if `resume`.
+
+    `state`: what has a state_dict and belongs to the run (network, optimiser, schedule, loss, validation); the trainer
+    joins it. One file, replaced in one step, so that a kill at any moment leaves a whole checkpoint.
+    """
+
+    def __init__(self, folder: Path | str, state: Mapping[str, Any], resume: bool = False) -> None:
+        self.path = Path(folder) / CHECKPOINT
+        self.state = state
+        self.resume = resume
+        self.clock = Clock()
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer; register it last, so that the other handlers of the epoch are done."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        state = {**self.state, "trainer": engine, "clock": self.clock}
+        saver = Checkpoint(state, lambda checkpoint, *_: write_whole(checkpoint, self.path), n_saved=None)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, saver)
+        if self.resume and self.path.is_file():
+            engine.add_event_handler(Events.STARTED, lambda: Checkpoint.load_objects(state, self._read()))
+
+    def _read(self) -> Any:
+        return torch.load(self.path, map_location="cpu", weights_only=True)
+
+
+class ValidateAndStop:
+    """Validates every `interval` epochs, keeps the best weights in `path`, stops after `patience` without a better one.
+
+    With nothing to validate on, the weights after the last epoch are kept. MONAI's handlers for this have no state of
+    their own, so a resumed run would forget what was best.
+    """
+
+    def __init__(
+        self, evaluator: SupervisedEvaluator, network: torch.nn.Module, path: Path | str, interval: int, patience: int
+    ) -> None:
+        self.evaluator, self.network, self.path = evaluator, network, Path(path)
+        self.interval, self.patience = interval, patience
+        self.best = float("-inf")
+        self.waited = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer, before the checkpoint."""
+        if len(self.evaluator.data_loader) > 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=self._due), self)
+        else:
+            engine.add_event_handler(Events.COMPLETED, lambda: save_weights(self.network, self.path))
+
+    def _due(self, engine: Engine, epoch: int) -> bool:
+        return epoch % self.interval == 0 or epoch == engine.state.max_epochs
+
+    def __call__(self, engine: Engine) -> None:
+        """Validate once."""
+        self.evaluator.run(engine.state.epoch)
+        value = self.evaluator.state.metrics[self.evaluator.state.key_metric_name]
+        if value > self.best:
+            self.best, self.waited = float(value), 0
+            save_weights(self.network, self.path)
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            engine.terminate()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must remember."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up `state` again."""
+        self.best, self.waited = state["best"], state["waited"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a network learns, and from which seed."""
+
+    epochs: int
+    learning_rate: float
+    seed: int = 0
 
 
 def run_workflow(
     network: torch.nn.Module,
     loader: DataLoader[Any],
     *,
+    schedule: Schedule,
     loss: Callable[[Any, torch.Tensor], torch.Tensor],
-    epochs: int,
-    learning_rate: float,
     out: Path,
     resume: bool = False,
     split: Callable[[Any], tuple[Any, torch.Tensor]] | None = None,
 ) -> None:
-    """Train `network` for `epochs` with AdamW and a one-cycle schedule, a checkpoint each epoch.
+    """Train `network` with AdamW and a one-cycle learning rate, a checkpoint each epoch.
 
     `split` takes a batch apart into input and label, if it is no {image, label} mapping. `resume` goes on from the last
-    checkpoint in `out`, with the optimiser, the schedule and the epoch it had.
+    checkpoint in `out` as if nothing had happened.
     """
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY)
-    steps = epochs * len(loader) + 1
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=WARM_UP)
-    state: dict[str, Any] = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    # The trainer joins `state` below, so that a checkpoint knows its epoch too.
-    saver = CheckpointSaver(str(out), state, save_interval=1, n_saved=1, file_prefix="checkpoint")
+    optimizer = ClippedAdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=WEIGHT_DECAY)
+    steps = schedule.epochs * len(loader) + 1
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, schedule.learning_rate, total_steps=steps, pct_start=WARM_UP)
     options = {} if split is None else {"prepare_batch": lambda batch, *_, **__: split(batch)}
     trainer = SupervisedTrainer(
         device=torch.device("cpu"),
-        max_epochs=epochs,
+        max_epochs=schedule.epochs,
         train_data_loader=loader,
         network=network,
         optimizer=optimizer,
         loss_function=loss,
         train_handlers=[
-            LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
+            EpochSeed(schedule.seed, loader),
+            LrScheduleHandler(rate, print_lr=False, epoch_level=False),
             StatsHandler(name="train_log", tag_name="loss", output_transform=from_engine(["loss"], first=True)),
-            saver,
+            ExactCheckpoint(out, {"network": network, "optimizer": optimizer, "schedule": rate}, resume),
         ],
         **options,
     )
-    state["trainer"] = trainer
-    checkpoints = sorted(out.glob("checkpoint*.pt"), key=lambda path: path.stat().st_mtime)
-    if resume and checkpoints:
-        CheckpointLoader(str(checkpoints[-1]), state).attach(trainer)
     trainer.run()
 
 
-def save_weights(network: torch.nn.Module, path: Path) -> None:
-    """Write the state dict of `network` in half precision, whole or not at all."""
-    state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
+def starting_from(network: torch.nn.Module, pretrained: bool, weights: str | None = None) -> torch.nn.Module:
+    """`network` with `weights` to go on from, or with its encoder's published ImageNet weights, or as it is."""
+    if weights:
+        network.load_state_dict(load_state_dict(Path(weights)))
+    elif pretrained:
+        encoder = cast("EfficientNetLiteEncoder", network.encoder)
+        encoder.load_published(torch.load(published_weights(), map_location="cpu", weights_only=True))
+    return network
+
+
+def save_weights(network: torch.nn.Module, path: Path | str) -> None:
+    """Write the state dict of `network`, its kernels and matrices in half precision.
+
+    Vectors stay as they are: they weigh little, and a batch norm's variance can lie beyond what half precision holds.
+    """
+    plain = getattr(network, "module", network)
+    write_whole({name: _halved(value) for name, value in plain.state_dict().items()}, Path(path))
+
+
+def _halved(value: torch.Tensor) -> torch.Tensor:
+    return value.half() if value.is_floating_point() and value.ndim > 1 else value
+
+
+def write_json(record: Mapping[str, Any], path: Path) -> None:
+    """Write `record` as JSON, whole or not at all."""
     temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
+    temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_whole(content: Any, path: Path) -> None:
+    """`torch.save` under a temporary name, then rename, so no half file is left; the first process alone writes."""
+    if idist.get_rank() > 0:
+        return
+    temporary = path.with_suffix(".tmp")
+    torch.save(content, temporary)
     temporary.replace(path)

@@ -1,0 +1,106 @@
+"""Measures segmentation weights on annotated images, by the same `segment` that users call.
+
+Comes in: annotated images and weights. Goes out: one row an image, means with intervals over patients, and a picture
+of the worst cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from llnm.case import GreyImage, Mask, Structure
+from llnm.imaging import load_image, load_mask, prepare
+from llnm.segmentation import Segmentation, segment
+from llnm.segmentation.quality import FIGURES
+from llnm.training.data import Item
+
+MISSED = 0.1
+"""A case whose Dice lies below this was missed."""
+SIZES = {"below 1 % of the scan": 0.01, "1-3 %": 0.03, "3-10 %": 0.1, "above 10 %": 1.0}
+"""Largest share of the scan area of each size class."""
+WORST = 10
+TILE = (300, 210)
+
+
+def evaluate(structure: Structure, items: Sequence[Item], weights: Path) -> pd.DataFrame:
+    """Dice and IoU of `weights` on `items`, one row an image, with its size class and its quality figures."""
+    columns = ["source", "group", "image", "size", "dice", "iou", *FIGURES]
+    return pd.DataFrame([_row(item, structure, weights) for item in items], columns=columns)
+
+
+def _row(item: Item, structure: Structure, weights: Path) -> dict[str, Any]:
+    frame = load_image(item.image)
+    truth = load_mask(item.label, frame.shape)
+    prepared = prepare(frame)
+    result = segment(prepared, structure, weights=weights)
+    found = everything_found(result)
+    shared = float((found & truth).sum())
+    dice = 2 * shared / float(found.sum() + truth.sum())
+    share = float(truth.sum()) / (prepared.scan_area.shape[0] * prepared.scan_area.shape[1])
+    size = next((name for name, largest in SIZES.items() if share < largest), list(SIZES)[-1])
+    about = {"source": item.source, "group": item.group, "image": item.image.stem, "size": size}
+    return {**about, "dice": dice, "iou": shared / float((found | truth).sum()), **result.figures}
+
+
+def everything_found(result: Segmentation) -> Mask:
+    """All candidates together: annotators marked every nodule of a frame or one of them, and nobody says which."""
+    return np.any(result.candidates, axis=0) if result.candidates else result.mask
+
+
+def summarise(table: pd.DataFrame, by: str = "source", resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+    """Mean Dice and IoU by `source` (or `size`) with 95 % bootstrap intervals over patients, and the share missed."""
+    summary = {}
+    for name, rows in table.groupby(by):
+        by_group = rows.groupby(["source", "group"])[["dice", "iou"]].mean()
+        rng = np.random.default_rng(seed)
+        drawn = by_group.to_numpy()[rng.integers(len(by_group), size=(resamples, len(by_group)))].mean(axis=1)
+        low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+        figures = {
+            metric: {
+                "value": round(float(by_group[metric].mean()), 3),
+                "low": round(float(low[i]), 3),
+                "high": round(float(high[i]), 3),
+            }
+            for i, metric in enumerate(("dice", "iou"))
+        }
+        missed = round(float((by_group["dice"] < MISSED).mean()), 3)
+        summary[str(name)] = {"images": len(rows), "groups": len(by_group), **figures, "share_below_0.1_dice": missed}
+    return summary
+
+
+def draw_failures(table: pd.DataFrame, items: Sequence[Item], structure: Structure, weights: Path, out: Path) -> None:
+    """The ten worst images side by side: green what was drawn, red what was found; nothing without any image."""
+    if table.empty:
+        return
+    worst = table.nsmallest(WORST, "dice").index
+    tiles = [_tile(items[index], structure, weights, float(table.loc[index, "dice"])) for index in worst]
+    rows = [np.concatenate(tiles[start : start + 5], axis=1) for start in range(0, len(tiles), 5)]
+    widest = max(row.shape[1] for row in rows)
+    sheet = np.concatenate([np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows])
+    temporary = out.with_suffix(".tmp")
+    Image.fromarray(sheet).save(temporary, format="PNG")
+    temporary.replace(out)
+
+
+def _tile(item: Item, structure: Structure, weights: Path, dice: float) -> np.ndarray:
+    frame = load_image(item.image)
+    found = everything_found(segment(frame, structure, weights=weights))
+    picture = outline_picture(frame.pixels, (load_mask(item.label, frame.shape), (0, 255, 0)), (found, (255, 0, 0)))
+    tile = Image.fromarray(picture).resize(TILE)
+    ImageDraw.Draw(tile).text((4, 4), f"{dice:.2f}  {item.source} {item.image.stem}", fill=(255, 255, 0))
+    return np.asarray(tile)
+
+
+def outline_picture(pixels: GreyImage, *outlines: tuple[Mask, tuple[int, int, int]]) -> np.ndarray:
+    """The frame in RGB, uint8, with the outline of each mask in its colour."""
+    picture = np.repeat((255 * pixels).astype(np.uint8)[..., None], 3, axis=2)
+    for mask, colour in outlines:
+        picture[ndimage.binary_dilation(mask ^ ndimage.binary_erosion(mask))] = colour
+    return picture
