@@ -1,10 +1,12 @@
-"""`llnm segment`: masks of the nodule or the gland for any number of images.
+"""`llnm segment`: masks of the nodule or the gland for any number of images and cine loops.
 
-Comes in: images. Goes out: `DIR/<stem>.png` (0/255, the image's size) for each, and `DIR/segment.json`.
+Comes in: images, multi-frame files, folders of frames. Goes out: `DIR/<stem>.png` (0/255, the image's size) for each
+image, the files of `llnm.cli.segment_cine` in `DIR/<stem>/` for each loop, and `DIR/segment.json`.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,34 +15,81 @@ import typer
 
 from llnm import NOTICE
 from llnm.cli.common import console, prepare_folder, read_numbers, read_point, to_json, write_text
-from llnm.errors import InputError
+from llnm.errors import InputError, LLNMError
+
+
+class InterruptedRunError(LLNMError):
+    """The user stopped the run (exit code 3); typer would turn a KeyboardInterrupt into its own code."""
+
+    exit_code = 3
 
 
 def segment(
-    images: Annotated[list[Path], typer.Argument(help="DICOM, PNG, JPEG, BMP, TIFF, NIfTI or NRRD.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="DICOM, PNG, JPEG, BMP, TIFF, NIfTI or NRRD; several frames or a folder are a cine loop."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the masks.")],
     structure: Annotated[str, typer.Option(help="nodule or gland.")] = "nodule",
     network: Annotated[str, typer.Option(help="default or yolo.")] = "default",
     point: Annotated[str | None, typer.Option(help="X,Y in pixels of the nodule to take.")] = None,
     box: Annotated[str | None, typer.Option(help="X0,Y0,X1,Y1 in pixels around the nodule to take.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights to use (model.pt, or a YOLO file).")] = None,
+    spacing: Annotated[float | None, typer.Option(help="Millimetres per pixel, for areas in mm2 of a loop.")] = None,
 ) -> None:
-    """Segment the nodule or the gland; a file that cannot be used ends the run before anything is written."""
+    """Segment the nodule or the gland; a file that cannot be used ends the run before anything is written.
+
+    In a cine loop what is found is tied into tracks, and the frame with the largest confident section is proposed.
+    """
     from llnm.case import STRUCTURES
-    from llnm.imaging import load_image
-    from llnm.report.folder import write_mask
-    from llnm.segmentation import segment as segment_image
+    from llnm.cli.segment_cine import segment_loop
+    from llnm.imaging.cine import is_cine, open_cine
 
     prepare_folder(out)
     if structure not in STRUCTURES:
         raise InputError(f"structure: {structure!r} is not known; choose one of {', '.join(STRUCTURES)}")
-    frames = [load_image(path) for path in images]
+    names = unique_names(images)
+    loops = {name: open_cine(path, spacing) for path, name in zip(images, names, strict=True) if is_cine(path)}
+    singles = {name: path for path, name in zip(images, names, strict=True) if name not in loops}
+    if loops and (point is not None or box is not None):
+        raise InputError("--point, --box: they are for single images; give the frame to correct as an image of its own")
+    for path, name in zip(images, names, strict=True):
+        check_not_overwritten(path, out / name if name in loops else out / f"{name}.png")
+    try:
+        rows = _segment_images(singles, out, structure, network, point, box, weights)
+        entries = [segment_loop(loop, name, out, structure, network, weights) for name, loop in loops.items()]
+    except KeyboardInterrupt as stop:
+        raise InterruptedRunError(f"interrupted; the masks that are in {out} are whole") from stop
+    summary: dict[str, Any] = {"images": rows, "notice": NOTICE}
+    if entries:
+        summary["cines"] = entries
+    write_text(out / "segment.json", to_json(summary))
+    if rows:
+        console.print(f"{sum(row['found'] for row in rows)} of {len(rows)} images show a {structure}. Masks: {out}")
+
+
+def _segment_images(
+    images: dict[str, Path],
+    out: Path,
+    structure: str,
+    network: str,
+    point: str | None,
+    box: str | None,
+    weights: Path | None,
+) -> list[dict[str, Any]]:
+    from llnm.imaging import load_image
+    from llnm.report.folder import write_mask
+    from llnm.segmentation import segment as segment_image
+
     options: dict[str, Any] = {"network": network, "weights": weights, "point": read_point(point, "--point")}
     if box is not None:
         options["box"] = tuple(read_numbers(box, "--box", "X0,Y0,X1,Y1"))
+    for path in images.values():
+        load_image(path)  # once to be sure that all can be used, and again below, so that one is held at a time
     rows: list[dict[str, Any]] = []
     with console.status("Segmenting ..."):
-        for frame, name in zip(frames, unique_names(images), strict=True):
+        for name, path in images.items():
+            frame = load_image(path)
             found = segment_image(frame, structure, **options)  # type: ignore[arg-type]
             write_mask(out / f"{name}.png", found.mask)
             rows.append(
@@ -51,22 +100,36 @@ def segment(
                     "area_px": int(found.mask.sum()),
                     "mean_probability": round(found.mean_probability, 4),
                     "mean_uncertainty": round(found.mean_uncertainty, 4),
+                    "expected_dice": None if found.expected_dice is None else round(found.expected_dice, 3),
                     "candidates": len(found.candidates),
                     "warnings": list(frame.warnings),
                 }
             )
-    write_text(out / "segment.json", to_json({"images": rows, "notice": NOTICE}))
-    console.print(f"{sum(row['found'] for row in rows)} of {len(rows)} images show a {structure}. Masks: {out}")
+    return rows
+
+
+def check_not_overwritten(image: Path, target: Path) -> None:
+    """Raises InputError where what is to be written would take the place of what is read."""
+    if os.path.realpath(image) == os.path.realpath(target):
+        raise InputError(f"{image}: its masks would be written over it; choose another --out")
 
 
 def unique_names(images: list[Path]) -> list[str]:
-    """A name for each mask: the image's stem, with a number where stems are equal."""
-    count = Counter(path.stem for path in images)
+    """A name for what is written: the image's stem or the folder's name, with a number where names are equal."""
+    stems = [stem(path) for path in images]
+    count = Counter(stems)
     seen: Counter[str] = Counter()
     names = []
-    for path in images:
-        seen[path.stem] += 1
-        names.append(path.stem if count[path.stem] == 1 else f"{path.stem}_{seen[path.stem]}")
+    for name in stems:
+        seen[name] += 1
+        names.append(name if count[name] == 1 else f"{name}_{seen[name]}")
     if len(set(names)) < len(names):
         raise InputError("images: some names cannot be told apart; rename the files so that their stems differ")
     return names
+
+
+def stem(path: Path) -> str:
+    """The name of a file without its suffix, or of a folder, also where it is given as `.` or `..`."""
+    if not path.is_dir():
+        return path.stem
+    return path.name if path.name not in {"", ".."} else path.resolve().name

@@ -7,8 +7,11 @@ kept, and no value of an element stands in a message. Works with pydicom 2.4 and
 from __future__ import annotations
 
 import importlib
+import io
 import math
 import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,11 @@ NEEDS_GDCM = {
     "1.2.840.10008.1.2.4.81": "JPEG-LS",
 }
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+VIDEO = "1.2.840.10008.1.2.4.10"
+"""What the transfer syntaxes of MPEG-2, H.264 and HEVC video start with."""
+PIXEL_DATA = 0x7FE00010
+DEFERRED_BYTES = 1 << 16
+"""Elements longer than this are left in the file while a cine loop is read frame by frame."""
 # PS3.3 C.8.5.5.1: a two-dimensional region of tissue (B-mode), its pixel deltas in centimetres.
 SPATIAL_FORMAT_2D, DATA_TYPE_TISSUE, UNIT_CM = 1, 1, 3
 SAME_SPACING = 1e-3
@@ -68,18 +76,68 @@ def read_dicom(path: Path, frame: int | None = None, spacing_given: bool = False
         count = _check_header(name, dataset)
         index, notes = choose_frame(name, count, frame)
         values, photometric = _decode(name, dataset, index, count)
-        values, bits = _display_values(name, dataset, values, photometric)
-        pixels, colour, more = to_frame(name, values, bits)
-        notes += more + _modality_note(dataset)
-        region, spacing, source, more = _geometry(name, dataset, pixels.shape, spacing_given)
+        return _to_image(name, dataset, values, photometric, notes, spacing_given)
+
+
+def read_dicom_header(path: Path) -> tuple[int, int, int, tuple[float, ...] | None]:
+    """Rows, columns, number of frames, and each frame's time in seconds from the first one, or None if not stated.
+
+    Times come from FrameTimeVector (increments, ms), FrameTime (ms) or CineRate (frames a second), in this order.
+
+    Raises InputError as `read_dicom` does for what the header tells, and for MPEG-2, H.264 or HEVC video.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = _read_dataset(path, DEFERRED_BYTES)
+        count = _check_header(path.name, dataset)
+        if str(dataset.file_meta.TransferSyntaxUID).startswith(VIDEO):
+            raise InputError(f"{path.name}: its frames are compressed as video, which is not read; export it as JPEG")
+        return int(dataset.Rows), int(dataset.Columns), count, _frame_times(dataset, count)
+
+
+def iter_dicom(path: Path, spacing_given: bool = False) -> Iterator[Callable[[], UltrasoundImage]]:
+    """The frames of a DICOM file in order, each as a function that gives its image, as `read_dicom` would.
+
+    Frames are decoded one at a time straight from the file, which is read once; with pydicom 2 the compressed bytes of
+    the file, not its frames, are kept in memory.
+
+    Raises InputError where the file holds fewer frames than it says; a frame's function raises it where that frame
+    alone cannot be used.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = _read_dataset(path, DEFERRED_BYTES)
+        if dataset.file_meta.TransferSyntaxUID.is_deflated:  # has to be inflated as a whole
+            dataset = _read_dataset(path)
+        count = _check_header(path.name, dataset)
+    frames = _decode_in_turn(path, dataset, count)
+    for _ in range(count):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            values, photometric = next(frames)
+        yield partial(_to_image, path.name, dataset, values, photometric, (), spacing_given)
+
+
+def _to_image(
+    name: str,
+    dataset: Any,
+    values: npt.NDArray[np.generic],
+    photometric: str,
+    notes: tuple[str, ...],
+    spacing_given: bool,
+) -> UltrasoundImage:
+    values, bits = _display_values(name, dataset, values, photometric)
+    pixels, colour, more = to_frame(name, values, bits)
+    notes += more + _modality_note(dataset)
+    region, spacing, source, more = _geometry(name, dataset, pixels.shape, spacing_given)
     return UltrasoundImage(pixels, colour, spacing, source, region, notes + more)
 
 
-def _read_dataset(path: Path) -> Any:
+def _read_dataset(path: Path, defer_size: int | None = None) -> Any:
     from pydicom import dcmread
 
     try:
-        dataset = dcmread(path, force=True)
+        dataset = dcmread(path, force=True, defer_size=defer_size)
         known = any(word in dataset for word in ("SOPClassUID", "PixelData", "Modality"))
     except Exception as error:
         raise InputError(f"{path.name}: the DICOM file cannot be read; export it again") from error
@@ -123,11 +181,30 @@ def _decode(name: str, dataset: Any, index: int, count: int) -> tuple[npt.NDArra
         values, described = pixels.get_decoder(syntax).as_array(dataset, index=index)
         return values, str(described["photometric_interpretation"])
     except Exception as error:
-        if str(syntax) in NEEDS_GDCM and not _has_gdcm():
-            raise MissingExtraError(f"{name}: python-gdcm (it reads {NEEDS_GDCM[str(syntax)]})", "dicom") from error
-        raise InputError(
-            f"{name}: its pixels cannot be decoded; the file may be cut short, or export it uncompressed"
-        ) from error
+        raise _undecodable(name, syntax) from error
+
+
+def _decode_in_turn(path: Path, dataset: Any, count: int) -> Iterator[tuple[npt.NDArray[np.generic], str]]:
+    """What `_decode` gives, for all frames in order; the pixels of `dataset` may still lie in the file."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        try:
+            pixels = importlib.import_module("pydicom.pixels")
+        except ImportError:
+            decoded2 = (_decode_pydicom2(single, 0, 1) for single in _single_frames_pydicom2(path, dataset, count))
+            yield from _all_of(decoded2, count)
+            return
+        stored = _stored_pixels(dataset)
+        options = {**pixels.as_pixel_options(dataset), "transfer_syntax_uid": syntax, "pixel_keyword": "PixelData"}
+        options |= {"pixel_vr": stored.VR} if stored.VR else {}
+        with path.open("rb") as file:
+            file.seek(stored.value_tell)
+            source = dataset if syntax.is_deflated else file
+            decoded = pixels.get_decoder(syntax).iter_array(source, **options)
+            described = ((values, str(about["photometric_interpretation"])) for values, about in decoded)
+            yield from _all_of(described, count)
+    except Exception as error:
+        raise _undecodable(path.name, syntax) from error
 
 
 def _decode_pydicom2(dataset: Any, index: int, count: int) -> tuple[npt.NDArray[np.generic], str]:
@@ -138,6 +215,75 @@ def _decode_pydicom2(dataset: Any, index: int, count: int) -> tuple[npt.NDArray[
     if photometric in {"YBR_FULL", "YBR_FULL_422"}:
         values, photometric = util.convert_color_space(values, photometric, "RGB"), "RGB"
     return values, photometric
+
+
+def _all_of(frames: Iterator[Any], count: int) -> Iterator[Any]:
+    """The first `count` of `frames`; raises EOFError where there are fewer."""
+    for _ in range(count):
+        try:
+            yield next(frames)
+        except StopIteration:
+            raise EOFError from None
+
+
+def _stored_pixels(dataset: Any) -> Any:
+    """The element PixelData as it was read, with its place in the file; asking by keyword would load its value."""
+    return next(element for element in dataset.values() if element.tag == PIXEL_DATA)
+
+
+def _single_frames_pydicom2(path: Path, dataset: Any, count: int) -> Iterator[Any]:
+    """A dataset for each frame, since pydicom 2 can only decode all the frames of a dataset at once."""
+    from pydicom.dataset import Dataset
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    for value in _stored_frames_pydicom2(path, dataset, count):
+        single = Dataset()
+        single.update(dataset.group_dataset(0x0028))
+        single.file_meta, single.NumberOfFrames = dataset.file_meta, 1
+        single.is_little_endian, single.is_implicit_VR = syntax.is_little_endian, syntax.is_implicit_VR
+        single.add_new("PixelData", "OB" if int(single.BitsAllocated) == 8 else "OW", value)
+        yield single
+
+
+def _stored_frames_pydicom2(path: Path, dataset: Any, count: int) -> Iterator[bytes]:
+    """The value of PixelData that each frame would have as a file of its own."""
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        encaps = importlib.import_module("pydicom.encaps")
+        for piece in encaps.generate_pixel_data_frame(dataset.PixelData, count):
+            yield encaps.encapsulate([piece])
+        return
+    util = importlib.import_module("pydicom.pixel_data_handlers.util")
+    length = util.get_expected_length(dataset) // count
+    deflated = dataset.file_meta.TransferSyntaxUID.is_deflated
+    start = 0 if deflated else _stored_pixels(dataset).value_tell
+    with io.BytesIO(dataset.PixelData) if deflated else path.open("rb") as file:
+        file.seek(start)
+        for _ in range(count):
+            value = file.read(length)
+            if len(value) < length:
+                raise EOFError
+            yield value
+
+
+def _undecodable(name: str, syntax: str) -> InputError | MissingExtraError:
+    if str(syntax) in NEEDS_GDCM and not _has_gdcm():
+        return MissingExtraError(f"{name}: python-gdcm (it reads {NEEDS_GDCM[str(syntax)]})", "dicom")
+    return InputError(f"{name}: its pixels cannot be decoded; the file may be cut short, or export it uncompressed")
+
+
+def _frame_times(dataset: Any, count: int) -> tuple[float, ...] | None:
+    """Seconds from the first frame to each (PS3.3 C.7.6.5), None where the file does not say or makes no sense."""
+    increments = _numbers(np.ravel(dataset.get("FrameTimeVector")))
+    if len(increments) == count and min(increments) >= 0:
+        return tuple(float(time) / 1000 for time in np.cumsum(increments) - increments[0])
+    frame_time, rate = (_numbers(np.ravel(dataset.get(keyword))) for keyword in ("FrameTime", "CineRate"))
+    if len(frame_time) == 1 and frame_time[0] > 0:
+        step = frame_time[0] / 1000
+    elif len(rate) == 1 and rate[0] > 0:
+        step = 1 / rate[0]
+    else:
+        return None
+    return tuple(index * step for index in range(count))
 
 
 def _has_gdcm() -> bool:

@@ -11,21 +11,26 @@ import math
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from llnm.case import Mask, Spacing, UltrasoundImage
 from llnm.errors import InputError
-from llnm.imaging.dicom import is_dicom, read_dicom
+from llnm.imaging.dicom import is_dicom, read_dicom, read_dicom_header
 from llnm.imaging.frame import MIN_SIZE, check_size, choose_frame, to_frame, usable_spacing
 
 RASTER_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+PAGED_FORMATS = (*RASTER_FORMATS, "GIF", "WEBP")
+"""Formats whose pages may be the frames of a cine loop (PNG: animated)."""
 RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg")
 SUPPORTED = "DICOM, PNG, JPEG, BMP, TIFF, NIfTI, NRRD or MetaImage"
 NIFTI1_HEADER = 348
 SPACING_AGREES = 0.05
@@ -35,6 +40,15 @@ FAINT = 32
 """A JPEG whose brightest pixel (0-255) is below this is an empty mask: what is there is coding noise."""
 
 Array = npt.NDArray[np.generic]
+
+
+class Header(NamedTuple):
+    """What a file's header says: size of a frame in pixels, number of frames, each frame's time in s if it is known."""
+
+    rows: int
+    columns: int
+    frames: int
+    times_s: tuple[float, ...] | None = None
 
 
 def load_image(path: str | Path, spacing_mm: float | None = None, frame: int | None = None) -> UltrasoundImage:
@@ -49,10 +63,10 @@ def load_image(path: str | Path, spacing_mm: float | None = None, frame: int | N
     32 or larger than 8192 pixels on a side (told from the header), blank, NaN, a frame that is not there. Raises
     MissingExtraError for a compression that needs the extra `dicom`.
     """
-    path = _check_path(path)
+    path = check_path(path)
     if is_dicom(path):
         image = read_dicom(path, frame, spacing_given=spacing_mm is not None)
-    elif _is_volume(path):
+    elif is_volume(path):
         values, spacing, notes = _read_volume(path, frame)
         pixels, colour, more = to_frame(path.name, values)
         source = "file header" if spacing is not None else "none"
@@ -61,7 +75,32 @@ def load_image(path: str | Path, spacing_mm: float | None = None, frame: int | N
         values, notes = _read_raster(path, frame)
         pixels, colour, more = to_frame(path.name, values)
         image = UltrasoundImage(pixels, colour, warnings=notes + more)
-    return image if spacing_mm is None else _with_given_spacing(image, spacing_mm)
+    return image if spacing_mm is None else with_given_spacing(image, spacing_mm)
+
+
+def read_header(path: str | Path) -> Header:
+    """Size and number of frames of a file; no pixel is decoded.
+
+    Pages count as frames in TIFF and in animated GIF, PNG and WebP files, slices in NIfTI, NRRD and MetaImage files.
+
+    Raises InputError for a file that is missing or empty, has a header that cannot be read, or is a video.
+    """
+    path = check_path(path)
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        raise InputError(f"{path.name}: video files are not read; export the loop as DICOM or as a folder of frames")
+    if is_dicom(path):
+        return Header(*read_dicom_header(path))
+    if is_volume(path):
+        import SimpleITK as sitk  # noqa: N813 - kept out of `import llnm`
+
+        with _volume_errors(path.name):
+            columns, rows, frames = _volume_sizes(path, sitk.ImageFileReader())
+        return Header(rows, columns, frames)
+    from PIL import Image
+
+    with raster_errors(path), Image.open(path, formats=PAGED_FORMATS) as picture:
+        check_size(path.name, picture.height, picture.width)
+        return Header(picture.height, picture.width, getattr(picture, "n_frames", 1))
 
 
 def load_mask(path: str | Path, shape: tuple[int, int]) -> Mask:
@@ -72,13 +111,11 @@ def load_mask(path: str | Path, shape: tuple[int, int]) -> Mask:
 
     Raises InputError for a file that cannot be read, a size other than `shape`, or an empty mask.
     """
-    path = _check_path(path)
+    path = check_path(path)
     name = path.name
     if is_dicom(path):
         raise InputError(f"{name}: masks in DICOM are not read; save the mask as PNG or NRRD")
-    values = (
-        _read_volume(path, None, is_mask=True)[0] if _is_volume(path) else _read_raster(path, None, is_mask=True)[0]
-    )
+    values = _read_volume(path, None, is_mask=True)[0] if is_volume(path) else _read_raster(path, None, is_mask=True)[0]
     numbers = values.astype(np.float32)
     if not np.isfinite(numbers).all():
         raise InputError(f"{name}: the mask has pixels that are no number (NaN or infinite); draw it again")
@@ -104,7 +141,8 @@ def _mask_threshold(numbers: npt.NDArray[np.float32], jpeg: bool) -> float:
     return high / 2 if jpeg or len(np.unique(numbers)) > MANY_LEVELS else 0.0
 
 
-def _check_path(path: str | Path) -> Path:
+def check_path(path: str | Path) -> Path:
+    """`path`, sure to be a file that is there, is not empty and can be opened; raises InputError otherwise."""
     path = Path(path)
     try:
         if path.is_dir():
@@ -119,11 +157,13 @@ def _check_path(path: str | Path) -> Path:
         raise InputError(f"{path}: the file cannot be opened; check the path and the permissions") from error
 
 
-def _is_volume(path: Path) -> bool:
+def is_volume(path: Path) -> bool:
+    """Whether the file's name says that SimpleITK reads it."""
     return path.name.lower().endswith(VOLUME_SUFFIXES)
 
 
-def _with_given_spacing(image: UltrasoundImage, spacing_mm: float) -> UltrasoundImage:
+def with_given_spacing(image: UltrasoundImage, spacing_mm: float) -> UltrasoundImage:
+    """The image with the spacing given by hand, and a warning where the file says another one."""
     given = image.with_spacing(spacing_mm)
     known, (value, _) = image.spacing_mm, given.spacing_mm or (0.0, 0.0)
     if known is not None and not np.allclose(known, value, rtol=SPACING_AGREES):
@@ -135,23 +175,31 @@ def _with_given_spacing(image: UltrasoundImage, spacing_mm: float) -> Ultrasound
 
 def _read_raster(path: Path, frame: int | None, is_mask: bool = False) -> tuple[Array, tuple[str, ...]]:
     """One page through Pillow, turned as EXIF says; palettes looked up."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image
+
+    name = path.name
+    with raster_errors(path), Image.open(path, formats=RASTER_FORMATS) as picture:
+        check_size(name, picture.height, picture.width, 1 if is_mask else MIN_SIZE)
+        pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+        index, notes = choose_frame(name, pages, frame)
+        if is_mask and pages > 1:
+            raise InputError(f"{name}: the mask has {pages} pages; give one page")
+        if index:
+            picture.seek(index)
+            check_size(name, picture.height, picture.width)
+        return raster_values(picture), notes
+
+
+@contextmanager
+def raster_errors(path: Path) -> Iterator[None]:
+    """Turns whatever Pillow raises while it reads `path` into an InputError of one line."""
+    from PIL import Image, UnidentifiedImageError
 
     name = path.name
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sizes are checked below, damaged EXIF does not matter
-            with Image.open(path, formats=RASTER_FORMATS) as picture:
-                check_size(name, picture.height, picture.width, 1 if is_mask else MIN_SIZE)
-                pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
-                index, notes = choose_frame(name, pages, frame)
-                if is_mask and pages > 1:
-                    raise InputError(f"{name}: the mask has {pages} pages; give one page")
-                if index:
-                    picture.seek(index)
-                    check_size(name, picture.height, picture.width)
-                turned = ImageOps.exif_transpose(picture)
-                return _raster_values(turned), notes
+            warnings.simplefilter("ignore")  # sizes are checked by the readers, damaged EXIF does not matter
+            yield
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -164,8 +212,11 @@ def _read_raster(path: Path, frame: int | None, is_mask: bool = False) -> tuple[
         raise InputError(f"{name}: the image cannot be read, it may be cut short; export it again") from error
 
 
-def _raster_values(picture: Any) -> Array:
-    """(row, column) or (row, column, 3 or 4) as Pillow holds them."""
+def raster_values(picture: Any) -> Array:
+    """(row, column) or (row, column, 3 or 4) of the page that Pillow has open, turned as EXIF says."""
+    from PIL import ImageOps
+
+    picture = ImageOps.exif_transpose(picture)
     if picture.mode in {"P", "PA"}:
         picture = picture.convert("RGBA" if "transparency" in picture.info or picture.mode == "PA" else "RGB")
     elif picture.mode in {"LA", "La", "RGBa"}:
@@ -177,40 +228,58 @@ def _raster_values(picture: Any) -> Array:
 
 def _read_volume(path: Path, frame: int | None, is_mask: bool = False) -> tuple[Array, Spacing | None, tuple[str, ...]]:
     """One slice through SimpleITK: values, spacing if the header knows it, warnings."""
+    values, spacing, notes = read_stack(path, 1 if is_mask else MIN_SIZE)
+    if is_mask and len(values) > 1:
+        raise InputError(f"{path.name}: the mask has {len(values)} slices; give one slice")
+    index, more = choose_frame(path.name, len(values), frame)
+    return values[index], spacing, more + notes
+
+
+def read_stack(path: Path, least: int = MIN_SIZE) -> tuple[Array, Spacing | None, tuple[str, ...]]:
+    """All slices of a volume file as stored, (frame, row, column[, channel]); spacing if the header knows it, warnings.
+
+    Raises InputError for a file that cannot be read or whose slices are smaller than `least`.
+    """
     import SimpleITK as sitk  # noqa: N813 - kept out of `import llnm`
 
     name = path.name
-    loud = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
+    with _volume_errors(name):
         reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        sizes = reader.GetSize()  # (x, y, z, ...)
-        axes = _plane_axes(name, sizes)
-        check_size(name, sizes[axes[1]], sizes[axes[0]], 1 if is_mask else MIN_SIZE)
+        columns, rows, frames = _volume_sizes(path, reader, least)
         if name.lower().endswith((".nii", ".nii.gz")):
             _check_nifti_is_whole(path)
         image = reader.Execute()
+    values = sitk.GetArrayFromImage(image)  # (..., z, y, x[, component])
+    values = values.reshape(frames, rows, columns, *values.shape[image.GetDimension() :])
+    axes = _plane_axes(name, image.GetSize())
+    spacings = image.GetSpacing()
+    spacing, notes = usable_spacing("the header's spacing", (spacings[axes[1]], spacings[axes[0]]))
+    return values, spacing, notes
+
+
+def _volume_sizes(path: Path, reader: Any, least: int = MIN_SIZE) -> tuple[int, int, int]:
+    """Columns, rows and slices, from the header alone."""
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    sizes = reader.GetSize()  # (x, y, z, ...)
+    axes = _plane_axes(path.name, sizes)
+    check_size(path.name, sizes[axes[1]], sizes[axes[0]], least)
+    return sizes[axes[0]], sizes[axes[1]], math.prod(sizes) // (sizes[axes[0]] * sizes[axes[1]])
+
+
+@contextmanager
+def _volume_errors(name: str) -> Iterator[None]:
+    """Keeps ITK quiet and turns what it raises into an InputError of one line."""
+    import SimpleITK as sitk  # noqa: N813
+
+    loud = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
     except (RuntimeError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{name}: the file cannot be read, it may be cut short; export it again") from error
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(loud)
-    values = sitk.GetArrayFromImage(image)  # (..., z, y, x[, component])
-    channels = values.shape[len(sizes) :]
-    kept = [size for size in reversed(sizes) if size > 1]
-    values = values.reshape(*kept, *channels)
-    notes: tuple[str, ...] = ()
-    if len(kept) == 3:
-        if is_mask:
-            raise InputError(f"{name}: the mask has {kept[0]} slices; give one slice")
-        index, notes = choose_frame(name, kept[0], frame)
-        values = values[index]
-    else:
-        choose_frame(name, 1, frame)
-    spacings = image.GetSpacing()
-    spacing, more = usable_spacing("the header's spacing", (spacings[axes[1]], spacings[axes[0]]))
-    return values, spacing, notes + more
 
 
 def _check_nifti_is_whole(path: Path) -> None:
