@@ -1,8 +1,10 @@
 """The commands as a user runs them, on simulated and real images."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +204,16 @@ def test_a_frame_with_two_views_side_by_side_is_split_when_asked(llnm, patient_f
             assert abs(shapes[plane][1] - half.width) < 0.1 * half.width
     assert llnm("predict", "--out", tmp_path / "x", *given, "--transverse", tmp_path / "dual.png")[0] == 2
     assert llnm("predict", "--out", tmp_path / "x", "--dual", patient_files["transverse"])[0] == 2
+
+
+def test_an_interrupted_command_ends_in_one_line_and_exit_code_3(tmp_path):
+    out = tmp_path / "cohort"
+    command = [sys.executable, "-m", "llnm", "simulate", "--patients", "300", "--seed", "1", "--out", str(out)]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while running.poll() is None and not any(out.rglob("*.png")) and not any(tmp_path.rglob("*.png")):
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate()
+    assert running.returncode == 3, err
+    assert "interrupted" in err.strip().splitlines()[-1]
+    assert not (out / "cohort.csv").exists()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -23,6 +24,7 @@ from llnm.cli.train import train
 from llnm.errors import LLNMError
 
 INTERRUPTED = 3
+SHELL_INTERRUPTED = 130
 app = typer.Typer(
     name="llnm",
     help=f"Risk of lateral lymph node metastasis from thyroid ultrasound, with its reasons. {NOTICE}",
@@ -45,8 +47,12 @@ def main() -> None:
         errors.print(f"[bold red]llnm:[/] {_one_line(error)}", markup=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        errors.print("llnm: interrupted; nothing half-written is left")
-        sys.exit(INTERRUPTED)
+        _interrupted()
+    except SystemExit as stop:
+        # typer catches the interruption itself and leaves with the shell's own code for it.
+        if stop.code == SHELL_INTERRUPTED:
+            _interrupted()
+        raise
     except Exception as error:
         errors.print(
             f"llnm: a defect of ours: {type(error).__name__}: {_one_line(error)}; please report it "
@@ -56,6 +62,11 @@ def main() -> None:
         if os.environ.get("LLNM_DEBUG"):
             raise
         sys.exit(1)
+
+
+def _interrupted() -> NoReturn:
+    errors.print("llnm: interrupted; nothing half-written is left")
+    sys.exit(INTERRUPTED)
 
 
 def _one_line(error: BaseException) -> str:
