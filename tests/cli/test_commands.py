@@ -208,7 +208,9 @@ def test_a_frame_with_two_views_side_by_side_is_split_when_asked(llnm, patient_f
 
 def test_an_interrupted_command_ends_in_one_line_and_exit_code_3(tmp_path):
     out = tmp_path / "cohort"
-    command = [sys.executable, "-m", "llnm", "simulate", "--patients", "300", "--seed", "1", "--out", str(out)]
+    # A process started in the background of a script ignores SIGINT, and so would its children.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from llnm.cli import main; main()"
+    command = [sys.executable, "-c", heed, "simulate", "--patients", "300", "--seed", "1", "--out", str(out)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     while running.poll() is None and not any(out.rglob("*.png")) and not any(tmp_path.rglob("*.png")):
         time.sleep(0.05)

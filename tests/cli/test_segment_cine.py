@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -140,12 +139,16 @@ def test_no_mask_is_written_over_its_own_image(llnm, folder, tmp_path):
     assert not (tmp_path / "segment.json").exists()
 
 
+# A process started in the background of a script ignores SIGINT, and so would its children.
+HEEDING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from llnm.cli import main; main()"
+
+
 def test_an_interruption_leaves_whole_masks_and_exit_code_3(folder, tmp_path):
     for number in range(14, 60):
         shutil.copy(folder / "frame_8.jpg", folder / f"frame_{number}.jpg")
     out = tmp_path / "out"
-    command = [sys.executable, "-c", "from llnm.cli import main; main()", "segment", str(folder), "--out", str(out)]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=os.environ)
+    command = [sys.executable, "-c", HEEDING, "segment", str(folder), "--out", str(out)]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     while running.poll() is None and len(list(out.glob("sweep/*.png"))) < 2:
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
