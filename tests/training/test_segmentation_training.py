@@ -17,7 +17,7 @@ from llnm.errors import InputError
 from llnm.segmentation.networks import CANVAS
 from llnm.segmentation.quality import FIGURES, expected_dice, quality_figures
 from llnm.training.augmentation import RandDualViewd, RandGuidanced, RandViewpointd, family_names, training_transforms
-from llnm.training.data import CACHE_MARGIN, training_split
+from llnm.training.data import CACHE_MARGIN, HeldBack, training_split
 from llnm.training.loss import AnnealedFocalDiceLoss
 from llnm.training.quality import fit_quality
 
@@ -174,14 +174,33 @@ def test_the_fitted_quality_finds_a_line_again_and_is_judged_out_of_fold(tmp_pat
 
 
 def test_validation_patients_come_out_of_the_training_ones_and_never_out_of_the_held_back(few_images):
-    whole = training_split([str(few_images)], "nodule", folds=4)
-    split = training_split([str(few_images)], "nodule", folds=4, validation_share=0.34)
+    whole = training_split([str(few_images)], "nodule", held_back=HeldBack(folds=4))
+    split = training_split([str(few_images)], "nodule", held_back=HeldBack(folds=4), validation_share=0.34)
     groups = {name: {s["item"].group for s in samples} for name, samples in split.items()}
     assert groups["held_back"] == {s["item"].group for s in whole["held_back"]}
     assert groups["validation"]
     assert not groups["training"] & (groups["validation"] | groups["held_back"])
     with pytest.raises(InputError, match="fold: 4"):
-        training_split([str(few_images)], "nodule", fold=4, folds=4)
+        training_split([str(few_images)], "nodule", held_back=HeldBack(4, folds=4))
+
+
+def test_a_scanner_that_is_held_out_is_in_no_training_and_each_sweep_gives_a_few_frames_from_end_to_end(data):
+    folders = [str(data / name) for name in ("ddti", "sweeps")]
+    split = training_split(folders, "nodule", held_back=HeldBack(source="sweeps B"), images_per_patient=4)
+    frames = pd.read_csv(data / "sweeps" / "frames.csv", dtype=str)
+    scanner = dict(zip(frames["image"], frames["scanner"], strict=True))
+    trained = [sample["item"] for sample in split["training"]]
+    assert {item.source for item in trained} == {"ddti", "sweeps A"}
+    assert all(scanner[item.image.stem] == "A" for item in trained if item.source == "sweeps A")
+    held_back = [sample["item"] for sample in split["held_back"]]
+    assert {scanner[item.image.stem] for item in held_back} == {"B"}
+    marked = frames[(frames["scanner"] == "B") & (frames["marked"] == "1")]
+    for sweep, rows in marked.groupby("sweep"):
+        stems = sorted(item.image.stem for item in held_back if item.group == sweep)
+        assert len(stems) == min(4, len(rows))
+        assert {stems[0], stems[-1]} == {min(rows["image"]), max(rows["image"])}
+    with pytest.raises(InputError, match="sweeps C.*ddti, sweeps A, sweeps B"):
+        training_split(folders, "nodule", held_back=HeldBack(source="sweeps C"))
 
 
 def train_command(few_images, out, *options):

@@ -39,6 +39,12 @@ def train(
     folds: Annotated[
         int | None, typer.Option(help="Into how many folds patients are split; 1 holds none back.")
     ] = None,
+    hold_out: Annotated[
+        str | None, typer.Option(help='Source held back instead of a fold, such as "sweeps B" (nodule, gland).')
+    ] = None,
+    images_per_patient: Annotated[
+        int | None, typer.Option(help="At most so many images of a patient or sweep, evenly spread (nodule, gland).")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     mlflow: Annotated[
         str | None, typer.Option(help="Where MLflow keeps its runs (nodule, gland; extra mlflow).")
@@ -67,6 +73,8 @@ def train(
             "left_out": None if without is None else without.split(","),
             "start_from": None if start_from is None else str(start_from),
             "pretrained": pretrained,
+            "held_out_source": hold_out,
+            "images_per_patient": images_per_patient,
             "validation_share": validation,
             "max_epochs": epochs,
             "batch_size": batch,

@@ -46,6 +46,8 @@ def write_card(record: Mapping[str, Any], path: Path) -> None:
 
 
 def _split(plan: Mapping[str, Any]) -> str:
+    if plan.get("held_out_source"):
+        return f"by source: {plan['held_out_source']} held back and never used to choose anything"
     if plan["folds"] == 1:
         return "none: all patients were trained on"
     return f"by patient; fold {plan['fold']} of {plan['folds']} held back and never used to choose anything"

@@ -7,7 +7,7 @@ never by image, and the MONAI dictionary transforms that load them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,18 @@ from llnm.simulate import simulate_view
 
 # A table of this name, with this column, says which images belong together.
 GROUP_COLUMNS = {"cases.csv": "case", "frames.csv": "sweep", "images.csv": "image"}
+# A column of this name in such a table, if there is one, tells scanners of one folder apart.
+SCANNER_COLUMN = "scanner"
 # Cached images are larger than the network's side, so that zooming in during augmentation keeps detail.
 CACHE_MARGIN = 4 / 3
 
 
 @dataclass(frozen=True)
 class Item:
-    """One annotated image: its files, its source (the folder's name) and the patient, case or sweep it belongs to."""
+    """One annotated image: its files, its source and the patient, case or sweep it belongs to.
+
+    The source is the folder's name, with the scanner behind it where the folder's table knows it ("sweeps A").
+    """
 
     image: Path
     label: Path
@@ -57,16 +62,41 @@ def find_items(folder: Path, structure: Structure) -> list[Item]:
     images = [path for path in sorted((folder / "images").glob("*")) if path.stem in masks]
     if not images:
         raise InputError(f"{folder}: no image in images/ has a mask in {structure}/; equal file stems are expected")
-    groups = _groups(folder)
-    return [Item(path, masks[path.stem], folder.name, str(groups.get(path.stem, path.stem))) for path in images]
+    table = _table(folder)
+    known = [_about(table, path.stem) for path in images]
+    return [
+        Item(path, masks[path.stem], f"{folder.name} {scanner}".strip(), group)
+        for path, (group, scanner) in zip(images, known, strict=True)
+    ]
 
 
-def _groups(folder: Path) -> Mapping[Hashable, Any]:
+def _table(folder: Path) -> pd.DataFrame:
+    """Columns `group` and `scanner` by image; without any row where the folder has no table."""
     for name, column in GROUP_COLUMNS.items():
         if (folder / name).is_file():
-            table = pd.read_csv(folder / name, dtype={"image": str})
-            return dict(zip(table["image"], table[column], strict=True))
-    return {}
+            table = pd.read_csv(folder / name, dtype=str)
+            scanner = table[SCANNER_COLUMN].fillna("") if SCANNER_COLUMN in table else ""
+            return pd.DataFrame({"group": table[column], "scanner": scanner}).set_axis(table["image"])
+    return pd.DataFrame({"group": [], "scanner": []})
+
+
+def _about(table: pd.DataFrame, image: str) -> tuple[str, str]:
+    """Group and scanner of an image; an image that no table names is a group of its own."""
+    if image not in table.index:
+        return image, ""
+    return str(table.at[image, "group"]), str(table.at[image, "scanner"])
+
+
+def thin_out(items: Sequence[Item], most: int) -> list[Item]:
+    """At most `most` images of each patient or sweep, evenly spread: neighbours in a sweep are much alike."""
+    by_group: dict[tuple[str, str], list[Item]] = {}
+    for item in items:
+        by_group.setdefault((item.source, item.group), []).append(item)
+    return [
+        group[index]
+        for group in by_group.values()
+        for index in np.unique(np.linspace(0, len(group) - 1, most).astype(int))
+    ]
 
 
 def split_by_group(items: Sequence[Item], fold: int, folds: int, seed: int = 0) -> tuple[list[Item], list[Item]]:
@@ -78,25 +108,51 @@ def split_by_group(items: Sequence[Item], fold: int, folds: int, seed: int = 0) 
     return training, [item for item in items if (item.source, item.group) in held]
 
 
+@dataclass(frozen=True)
+class HeldBack:
+    """What training must not see: fold `fold` of `folds` of the patients, or all of a source (a scanner never seen).
+
+    `folds` of 1 holds nothing back.
+    """
+
+    fold: int = 0
+    folds: int = 5
+    source: str = ""
+
+    def split(self, items: list[Item]) -> tuple[list[Item], list[Item]]:
+        """(training, held back). Raises InputError for a fold or a source that does not exist."""
+        if self.source:
+            sources = {item.source for item in items}
+            if self.source not in sources:
+                known = ", ".join(sorted(sources))
+                raise InputError(f"hold-out: no source is called {self.source!r}; choose from {known}")
+            held = [item for item in items if item.source == self.source]
+            return [item for item in items if item.source != self.source], held
+        if not 0 <= self.fold < self.folds:
+            raise InputError(f"fold: {self.fold} is not one of the {self.folds} folds 0 to {self.folds - 1}")
+        return (items, []) if self.folds == 1 else split_by_group(items, self.fold, self.folds)
+
+
 def training_split(
     folders: Sequence[str],
     structure: Structure,
     *,
     simulated: int = 0,
-    fold: int = 0,
-    folds: int = 5,
+    held_back: HeldBack | None = None,
+    images_per_patient: int = 0,
     validation_share: float = 0.0,
     seed: int = 0,
 ) -> dict[str, list[dict[str, Any]]]:
     """Samples for `training`, for `validation` (to stop by) and `held_back` (touched by nothing but the last figure).
 
-    `folds` of 1 holds nothing back. Validation is a share of the patients that are not held back. A simulated view is
-    its seed. Raises InputError for a fold that does not exist and where nothing is left to train on.
+    `held_back` is fold 0 of 5 by default. `images_per_patient` of 0 takes all. Validation is a share of the patients
+    that are not held back. A simulated view is its seed. Raises InputError for a fold or a source that does not exist
+    and where nothing is left to train on.
     """
-    if not 0 <= fold < folds:
-        raise InputError(f"fold: {fold} is not one of the {folds} folds 0 to {folds - 1}")
     items = [item for folder in folders for item in find_items(Path(folder), structure)]
-    training, held_back = (items, []) if folds == 1 else split_by_group(items, fold, folds)
+    if images_per_patient:
+        items = thin_out(items, images_per_patient)
+    training, tested = (held_back or HeldBack()).split(items)
     validation: list[Item] = []
     if validation_share > 0 and training:
         training, validation = split_by_group(training, 0, round(1 / validation_share), seed + 1)
@@ -107,7 +163,7 @@ def training_split(
     return {
         "training": samples,
         "validation": [{"item": item} for item in validation],
-        "held_back": [{"item": item} for item in held_back],
+        "held_back": [{"item": item} for item in tested],
     }
 
 

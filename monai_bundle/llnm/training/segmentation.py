@@ -19,7 +19,7 @@ from monai.bundle import ConfigWorkflow
 from llnm.case import Structure
 from llnm.errors import LLNMError
 from llnm.training.card import write_card
-from llnm.training.data import find_items
+from llnm.training.data import find_items, thin_out
 from llnm.training.measuring import draw_failures, evaluate, summarise
 from llnm.training.workflow import write_json
 from llnm.weights import bundle_folder
@@ -29,6 +29,8 @@ RECORDED = (
     "simulated_views",
     "fold",
     "folds",
+    "held_out_source",
+    "images_per_patient",
     "validation_share",
     "left_out",
     "seed",
@@ -81,7 +83,9 @@ def train(
     split = workflow.parser.get_parsed_content("split")
     start = workflow.parser["start_from"]
     held_back = [sample["item"] for sample in split["held_back"]]
-    held_back += [item for folder in measured for item in find_items(folder, structure)]
+    also = [item for folder in measured for item in find_items(folder, structure)]
+    most = workflow.parser["images_per_patient"]
+    held_back += thin_out(also, most) if most else also
     training = [sample["item"] for sample in split["training"] if "item" in sample]
     table = evaluate(structure, held_back, out / "model.pt")
     table.to_csv(out / "held_back.csv", index=False)

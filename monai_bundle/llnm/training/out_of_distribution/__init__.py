@@ -23,7 +23,7 @@ import pandas as pd
 
 from llnm.segmentation.out_of_distribution import DETECTOR_FILE, THRESHOLD, OutOfDistributionDetector, judge
 from llnm.simulate.other_organs import ORGANS, PHANTOM
-from llnm.training.data import Item, find_items, split_by_group
+from llnm.training.data import HeldBack, Item, find_items, thin_out
 from llnm.training.out_of_distribution.detector import fit_detectors
 from llnm.training.out_of_distribution.features import (
     FeatureReader,
@@ -73,8 +73,8 @@ def fit_out_of_distribution(
     amounts = amounts or Amounts()
     out.mkdir(parents=True, exist_ok=True)
     items = [item for folder in folders for item in find_items(folder, "nodule")]
-    training, held_back = (items, []) if folds == 1 else split_by_group(items, fold, folds)
-    held_back += [item for folder in measured for item in _thinned(find_items(folder, "nodule"))]
+    training, held_back = HeldBack(fold, folds).split(items)
+    held_back += [item for folder in measured for item in thin_out(find_items(folder, "nodule"), FRAMES_OF_A_GROUP)]
     reader = FeatureReader(weights)
     thyroid, organs = _samples_to_fit(reader, training, amounts, seed)
     detector, *others = fit_detectors(thyroid, organs, [(), *((name,) for name in ORGANS)])
@@ -195,14 +195,3 @@ def _write_table(
     temporary = path.with_suffix(".tmp")
     pd.concat(parts).round(5).to_csv(temporary, index=False)
     temporary.replace(path)
-
-
-def _thinned(items: Sequence[Item]) -> list[Item]:
-    """At most FRAMES_OF_A_GROUP of every patient or sweep, evenly spread."""
-    by_group: dict[str, list[Item]] = {}
-    for item in items:
-        by_group.setdefault(item.group, []).append(item)
-    kept = []
-    for group in by_group.values():
-        kept += [group[i] for i in np.unique(np.linspace(0, len(group) - 1, FRAMES_OF_A_GROUP).astype(int))]
-    return kept
