@@ -102,7 +102,8 @@ def _segment_images(
                     "mean_uncertainty": round(found.mean_uncertainty, 4),
                     "expected_dice": None if found.expected_dice is None else round(found.expected_dice, 3),
                     "candidates": len(found.candidates),
-                    "warnings": list(frame.warnings),
+                    "out_of_distribution": found.distribution and round(found.distribution.score, 4),
+                    "warnings": [*frame.warnings, *(found.distribution.warnings if found.distribution else ())],
                 }
             )
     return rows

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    network: Annotated[str, typer.Argument(help="nodule, gland, llnm or quality.")],
+    network: Annotated[str, typer.Argument(help="nodule, gland, yolo (nodule), llnm, quality or out-of-distribution.")],
     out: Annotated[Path, typer.Option(help="Folder for weights, log and record.")],
     data: Annotated[
         list[Path] | None,
@@ -31,6 +31,9 @@ def train(
     pretrained: Annotated[bool | None, typer.Option(help="Start from ImageNet weights (nodule, gland).")] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the training patients to stop by (nodule, gland).")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights that the detector is for (out-of-distribution); the shipped ones else.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images (patients for llnm) a step.")] = None,
@@ -55,52 +58,110 @@ def train(
     """Train a network; patients are split, never images, and the held-back ones are measured at the end.
 
     What is not given here is as in the bundle's configs/train.json (nodule, gland). Under torchrun the processes share
-    the work. `quality` fits the Dice to expect to the held-back tables of the runs of all folds.
+    the work. `quality` fits the Dice to expect to the held-back tables of the runs of all folds;
+    `out-of-distribution` fits the detector of what is no thyroid B-mode image.
     """
     try:
         import ignite  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("pytorch-ignite", "training") from error
+    start = {
+        "nodule": _segmentation,
+        "gland": _segmentation,
+        "yolo": _yolo,
+        "llnm": _llnm,
+        "quality": _quality,
+        "out-of-distribution": _out_of_distribution,
+    }.get(network)
+    if start is None:
+        known = "nodule, gland, yolo, llnm, quality or out-of-distribution"
+        raise InputError(f"network: {network!r} is not known; choose {known}")
     prepare_folder(out)
-    folders = [str(path) for path in data or ()]
-    settings: dict[str, Any] = {"fold": fold, "folds": folds, "seed": seed}
-    if network in ("nodule", "gland"):
-        from llnm.training.segmentation import train as run
-
-        settings |= {
-            "dataset_dir": folders,
-            "simulated_views": simulated,
-            "left_out": None if without is None else without.split(","),
-            "start_from": None if start_from is None else str(start_from),
-            "pretrained": pretrained,
-            "held_out_source": hold_out,
-            "images_per_patient": images_per_patient,
-            "validation_share": validation,
-            "max_epochs": epochs,
-            "batch_size": batch,
-            "learning_rate": learning_rate,
-            "mlflow_uri": mlflow,
-        }
-        record: dict[str, Any] | None = run(
-            cast("Structure", network), _given(settings), out, measured=measure or (), resume=resume, threads=threads
-        )
-    elif network == "llnm":
-        from llnm.training.llnm import Plan
-        from llnm.training.llnm import train as run_cohort
-
-        if len(folders) != 1:
-            raise InputError("data: one cohort.csv is expected; make one with: llnm simulate")
-        settings |= {"max_epochs": epochs, "batch_size": batch, "learning_rate": learning_rate, "threads": threads}
-        record = run_cohort(Plan(folders[0], **_given(settings)), out, resume)
-    elif network == "quality":
-        from llnm.training.quality import fit_quality
-
-        record = fit_quality([Path(folder) for folder in folders], out)
-    else:
-        raise InputError(f"network: {network!r} is not known; choose nodule, gland, llnm or quality")
+    given = {
+        "simulated_views": simulated,
+        "left_out": None if without is None else without.split(","),
+        "start_from": None if start_from is None else str(start_from),
+        "pretrained": pretrained,
+        "validation_share": validation,
+        "weights": weights,
+        "max_epochs": epochs,
+        "batch_size": batch,
+        "learning_rate": learning_rate,
+        "fold": fold,
+        "folds": folds,
+        "held_out_source": hold_out,
+        "images_per_patient": images_per_patient,
+        "seed": seed,
+        "mlflow_uri": mlflow,
+        "threads": threads,
+        "resume": resume,
+    }
+    settings = {name: value for name, value in given.items() if value is not None}
+    record = start(network, list(data or ()), list(measure or ()), out, settings)
     if record is not None:
         console.print(to_json(record), markup=False)
 
 
-def _given(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if value is not None}
+Settings = dict[str, Any]
+
+
+def _segmentation(
+    network: str, data: list[Path], measure: list[Path], out: Path, settings: Settings
+) -> Settings | None:
+    from llnm.training.segmentation import train as run
+
+    changed = {name: value for name, value in settings.items() if name not in ("weights", "threads", "resume")}
+    changed["dataset_dir"] = [str(folder) for folder in data]
+    return run(
+        cast("Structure", network),
+        changed,
+        out,
+        measured=measure,
+        resume=settings["resume"],
+        threads=settings["threads"],
+    )
+
+
+def _yolo(network: str, data: list[Path], measure: list[Path], out: Path, settings: Settings) -> Settings:
+    from llnm.training.data import HeldBack
+    from llnm.training.yolo import YoloPlan, train_yolo
+
+    held_back = HeldBack(**_named(settings, fold="fold", folds="folds", held_out_source="source"))
+    others = _named(
+        settings, images_per_patient="images_per_patient", max_epochs="epochs", batch_size="batch", seed="seed"
+    )
+    folders = tuple(str(folder) for folder in data)
+    return train_yolo(YoloPlan(folders, held_back, **others), out, measured=measure, threads=settings["threads"])
+
+
+def _llnm(network: str, data: list[Path], measure: list[Path], out: Path, settings: Settings) -> Settings:
+    from llnm.training.llnm import Plan
+    from llnm.training.llnm import train as run
+
+    if len(data) != 1:
+        raise InputError("data: one cohort.csv is expected; make one with: llnm simulate")
+    names = ("fold", "folds", "seed", "max_epochs", "batch_size", "learning_rate", "threads")
+    plan = Plan(str(data[0]), **{name: settings[name] for name in names if name in settings})
+    return run(plan, out, settings["resume"])
+
+
+def _quality(network: str, data: list[Path], measure: list[Path], out: Path, settings: Settings) -> Settings:
+    from llnm.training.quality import fit_quality
+
+    return fit_quality(data, out)
+
+
+def _out_of_distribution(
+    network: str, data: list[Path], measure: list[Path], out: Path, settings: Settings
+) -> Settings:
+    from llnm.training.out_of_distribution import fit_out_of_distribution
+    from llnm.weights import weights_file
+
+    weights = settings.get("weights") or weights_file("nodule")
+    split = _named(settings, fold="fold", folds="folds", seed="seed")
+    return fit_out_of_distribution(data, weights, out, measured=measure, **split)
+
+
+def _named(settings: Settings, **names: str) -> Settings:
+    """The settings that were given, under the names that another function has for them."""
+    return {new: settings[name] for name, new in names.items() if name in settings}

@@ -18,6 +18,7 @@ from llnm.features import CapsuleDistance, Features, capsule_distance, measure
 from llnm.imaging import PreparedImage, is_colour_doppler, prepare
 from llnm.segmentation import Segmentation, segment
 from llnm.segmentation.candidates import choose, components, find_candidates
+from llnm.segmentation.out_of_distribution import DistributionCheck, check_distribution
 from llnm.weights import weights_file
 
 Point = tuple[float, float]
@@ -35,7 +36,8 @@ class MeasuredView:
 
     `nodule`, `gland`: bool masks of the frame's size; `gland` is None where none was found. `outlines`: further
     plausible outlines of the nodule, for the interval. `other_nodules`: candidates that are not the target.
-    `found`: the segmentations that were run, for the quality figures. `capsule`: the shortest way to the capsule.
+    `found`: the segmentations that were run, for the quality figures. `distribution`: whether the frame looks like the
+    thyroid, None where the weights come without a detector. `capsule`: the shortest way to the capsule.
     """
 
     plane: Plane
@@ -49,6 +51,7 @@ class MeasuredView:
     outlines: tuple[Mask, ...]
     other_nodules: tuple[Mask, ...]
     found: Mapping[Structure, Segmentation]
+    distribution: DistributionCheck | None
     warnings: tuple[str, ...]
 
     @property
@@ -65,6 +68,8 @@ class MeasuredView:
             figures[f"{structure}_uncertainty"] = segmentation.mean_uncertainty
             if segmentation.expected_dice is not None:
                 figures[f"{structure}_expected_dice"] = segmentation.expected_dice
+        if self.distribution is not None:
+            figures["out_of_distribution"] = self.distribution.score
         figures["nodules_found"] = 1.0 + len(self.other_nodules)
         return figures
 
@@ -85,6 +90,11 @@ def measure_view(view: View, point: Point | None = None, weights: Path | None = 
         found["nodule"] = segmentation = segment(
             prepared, "nodule", point=point, weights=weights and weights_file("nodule", weights)
         )
+        distribution = segmentation.distribution
+        if distribution is not None and distribution.certain:
+            return (
+                f"{view.plane}: this is no thyroid B-mode image ({distribution.reason}); if it is one, give its masks"
+            )
         if not segmentation.found:
             return f"{view.plane}: no nodule was found; give a nodule mask or point at it"
         nodule, candidates = segmentation.mask, segmentation.candidates
@@ -92,6 +102,7 @@ def measure_view(view: View, point: Point | None = None, weights: Path | None = 
     else:
         candidates = components(given)
         nodule, outlines = choose(candidates, "nodule", given.shape, point=point), ()
+        distribution = check_distribution(prepared, weights_file("nodule", weights))
     gland, warnings = _gland(view, prepared, nodule, found, weights)
     features = measure(prepared.bmode, nodule, gland, prepared.spacing_mm, view.plane)
     return MeasuredView(
@@ -106,7 +117,16 @@ def measure_view(view: View, point: Point | None = None, weights: Path | None = 
         outlines=outlines,
         other_nodules=tuple(mask for mask in candidates if not (mask & nodule).any()),
         found=found,
-        warnings=tuple(f"{view.plane}: {text}" for text in (*prepared.warnings, *warnings, *_doubts(features))),
+        distribution=distribution,
+        warnings=tuple(
+            f"{view.plane}: {text}"
+            for text in (
+                *prepared.warnings,
+                *(distribution.warnings if distribution else ()),
+                *warnings,
+                *_doubts(features),
+            )
+        ),
     )
 
 

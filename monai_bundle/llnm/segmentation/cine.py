@@ -79,7 +79,8 @@ def segment_cine(
             _measure(frame.index, number, mask, found, prepared.spacing_mm)
             for number, mask in zip(numbers, masks, strict=True)
         )
-        yield SegmentedFrame(frame.index, frame.name, tracks, sections, prepared.warnings)
+        doubts = found.distribution.warnings if found.distribution else ()
+        yield SegmentedFrame(frame.index, frame.name, tracks, sections, (*prepared.warnings, *doubts))
     if not used:
         raise InputError(f"cine: not one frame could be used ({problem}); give another loop")
 

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, Resize, SpatialCrop, SpatialPad
 
 from llnm.case import Box, GreyImage, Mask, Structure, UltrasoundImage
 from llnm.errors import InputError
 from llnm.imaging import PreparedImage, prepare
 from llnm.segmentation.candidates import choose, find_candidates, level_at
+from llnm.segmentation.canvas import canvas_transform
 from llnm.segmentation.guidance import guidance_map
-from llnm.segmentation.networks import CANVAS, build_network, fitted_size
+from llnm.segmentation.networks import CANVAS, fitted_size, load_network
+from llnm.segmentation.out_of_distribution import DistributionCheck, check_distribution
 from llnm.segmentation.quality import expected_dice, quality_figures
-from llnm.segmentation.yolo import yolo_probability
-from llnm.weights import load_state_dict, weights_file
+from llnm.segmentation.yolo import LEAST_CONFIDENCE, yolo_probability
+from llnm.weights import weights_file
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Segmentation:
     `mask`: bool, the target, empty if nothing was found. `probability`, `uncertainty`: float32 0-1 and the standard
     deviation over the test-time augmentations. `candidates`: masks of all components, largest first, the target too.
     `figures`: what the quality is told from (`segmentation.quality`). `expected_dice`: 0-1, or None where the weights
-    come without a fitted quality.
+    come without a fitted quality. `distribution`: whether the frame is a thyroid B-mode image at all, or None where no
+    detector lies beside the nodule network's weights.
     """
 
     structure: Structure
@@ -45,6 +46,7 @@ class Segmentation:
     candidates: tuple[Mask, ...]
     figures: Mapping[str, float] = field(default_factory=dict)
     expected_dice: float | None = None
+    distribution: DistributionCheck | None = None
 
     @property
     def found(self) -> bool:
@@ -75,26 +77,29 @@ def segment(
 
     Several nodules are all returned as candidates; the target is the largest one, or the one at `point` (x, y) or the
     one that overlaps `box` (x0, y0, x1, y1) most, both in pixels of the frame. A gland is all its large components.
-    `network`: `default`, or `yolo` with a model of your own as `weights` (extra `yolo`; its uncertainty is 1 -
-    confidence). Raises InputError for a point or box outside the frame, or where no candidate lies there.
+    `network`: `default`, or `yolo` with the file that `llnm train yolo` made as `weights` (extra `yolo`; uncertainty
+    1 - confidence). Raises InputError for a point or box outside the frame, or where no candidate lies there.
     """
     prepared = image if isinstance(image, PreparedImage) else prepare(image)
     if network == "yolo":
         if weights is None:
-            raise InputError("weights: no YOLO weights ship with llnm; give a model of your own with --weights")
+            raise InputError("weights: no YOLO weights ship with llnm; train some with: llnm train yolo")
         probability = yolo_probability(prepared, weights)
         uncertainty = np.where(probability > 0, 1 - probability, 0).astype(np.float32)
-        maps = probability[None]
+        maps, level = probability[None], LEAST_CONFIDENCE
     elif network == "default":
         weights = weights or weights_file(structure)
         probability, uncertainty, maps = _predict(prepared, structure, weights, point, box)
+        level = level_at(probability, point)
     else:
         raise InputError(f"network: {network!r} is not known; choose default or yolo")
-    candidates = find_candidates(probability, structure, level_at(probability, point))
+    candidates = find_candidates(probability, structure, level)
     mask = choose(candidates, structure, probability.shape, point=point, box=box)
     figures = quality_figures(maps, tuple(int(found.sum()) for found in candidates))
     expected = expected_dice(figures, weights) if network == "default" else None
-    return Segmentation(structure, mask, probability, uncertainty, candidates, figures, expected)
+    known = weights if network == "default" and structure == "nodule" else weights_file("nodule")
+    distribution = check_distribution(prepared, known)
+    return Segmentation(structure, mask, probability, uncertainty, candidates, figures, expected, distribution)
 
 
 def _predict(
@@ -106,18 +111,10 @@ def _predict(
 ) -> tuple[GreyImage, GreyImage, npt.NDArray[np.float32]]:
     """Mean and deviation over test-time augmentations in the frame's pixels, and each one's map on the canvas."""
     model = load_network(structure, weights)
-    area = prepared.scan_area
-    size = fitted_size(area.shape)
-    fit = Compose(
-        [
-            SpatialCrop(roi_start=(area.top, area.left), roi_end=(area.bottom, area.right)),
-            Resize(spatial_size=size, mode="bilinear", anti_aliasing=True),
-            SpatialPad(spatial_size=CANVAS),
-        ]
-    )
+    fit = canvas_transform(prepared.scan_area)
     square = fit(torch.from_numpy(prepared.bmode)[None])
     plain = square.as_tensor()
-    guide = torch.from_numpy(_guidance_on_canvas(area, size, point, box))[None]
+    guide = torch.from_numpy(_guidance_on_canvas(prepared.scan_area, point, box))[None]
     # Mirror image and two gains: what an honest network should not mind.
     views = [torch.cat([view, guide]) for view in (plain, plain, plain**0.8, plain**1.25)]
     batch = torch.stack([views[0], views[1].flip(-1), *views[2:]])
@@ -132,11 +129,11 @@ def _predict(
 
 def _guidance_on_canvas(
     area: Box,
-    size: tuple[int, int],
     point: tuple[float, float] | None,
     box: tuple[float, float, float, float] | None,
 ) -> GreyImage:
-    """Guidance at the place where cropping to `area`, resizing to `size` and padding to the canvas put it."""
+    """Guidance at the place where `canvas_transform` puts it."""
+    size = fitted_size(area.shape)
     scale_x, scale_y = size[1] / area.shape[1], size[0] / area.shape[0]
     left, top = (CANVAS[1] - size[1]) // 2, (CANVAS[0] - size[0]) // 2
 
@@ -148,11 +145,3 @@ def _guidance_on_canvas(
         point=None if point is None else place(*point),
         box=None if box is None else (*place(*box[:2]), *place(*box[2:])),
     )
-
-
-@lru_cache(maxsize=4)
-def load_network(structure: Structure, path: Path) -> torch.nn.Module:
-    """The network of `structure` with the weights of `path`, for inference; kept in memory for the next frame."""
-    network = build_network(structure)
-    network.load_state_dict(load_state_dict(path))
-    return network.eval().to(memory_format=torch.channels_last)

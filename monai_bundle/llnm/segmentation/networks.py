@@ -7,6 +7,8 @@ gave by pointing (`segmentation.guidance`; zeros where nobody did). Goes out: lo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 from monai.networks.blocks import Convolution, UpSample
@@ -15,6 +17,7 @@ from torch import nn
 
 from llnm.case import Structure
 from llnm.segmentation.encoder import ENCODER_CHANNELS, EfficientNetLiteEncoder
+from llnm.weights import load_state_dict
 
 # (rows, columns) of the canvas a scan area is fitted into, aspect ratio kept. Scan areas are 1.0 to 1.6 times as wide
 # as high, and a canvas of their shape wastes least on black borders.
@@ -122,3 +125,11 @@ def _head(channels: int) -> nn.Sequential:
 def build_network(structure: Structure) -> nn.Module:
     """A fresh network for `structure`, as its weights expect it."""
     return SceneRelationUNet() if structure == "nodule" else GlandUNetPlusPlus()
+
+
+@lru_cache(maxsize=4)
+def load_network(structure: Structure, path: Path) -> torch.nn.Module:
+    """The network of `structure` with the weights of `path`, for inference; kept in memory for the next frame."""
+    network = build_network(structure)
+    network.load_state_dict(load_state_dict(path))
+    return network.eval().to(memory_format=torch.channels_last)

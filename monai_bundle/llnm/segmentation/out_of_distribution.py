@@ -20,16 +20,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.transforms import Compose, Resize, SpatialCrop, SpatialPad
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from llnm.case import UltrasoundImage
 from llnm.errors import InputError
 from llnm.imaging import PreparedImage, prepare
+from llnm.segmentation.canvas import canvas_transform
 from llnm.segmentation.encoder import EfficientNetLiteEncoder
-from llnm.segmentation.inference import load_network
-from llnm.segmentation.networks import CANVAS, fitted_size
+from llnm.segmentation.networks import load_network
 from llnm.weights import file_sha256
 
 DETECTOR_FILE = "out_of_distribution.safetensors"
@@ -41,6 +40,8 @@ CLIP = 8.0
 """A standardised feature counts up to here in the discriminant: one that goes astray must not outvote all others."""
 THRESHOLD = 0.5
 """Score from which a frame is out of distribution."""
+CERTAIN = 0.95
+"""Score from which a frame is so far out that nothing should be derived from it."""
 _HASH = "weights_sha256"
 
 Array = npt.NDArray[np.float32]
@@ -57,6 +58,16 @@ class DistributionCheck:
     def out_of_distribution(self) -> bool:
         """Whether the frame is not what the network was trained on."""
         return self.reason is not None
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is so far from it that no outline in it means anything."""
+        return self.score >= CERTAIN
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user must be told, if anything."""
+        return () if self.reason is None else (f"image: it may be no thyroid B-mode image ({self.reason})",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,15 +164,7 @@ def judge(margins: Array) -> DistributionCheck:
 
 def canvas(image: PreparedImage) -> torch.Tensor:
     """What the network sees of a frame without a guide: (2, rows, columns) of its canvas."""
-    area = image.scan_area
-    fit = Compose(
-        [
-            SpatialCrop(roi_start=(area.top, area.left), roi_end=(area.bottom, area.right)),
-            Resize(spatial_size=fitted_size(area.shape), mode="bilinear", anti_aliasing=True),
-            SpatialPad(spatial_size=CANVAS),
-        ]
-    )
-    grey = fit(torch.from_numpy(image.bmode)[None]).as_tensor()
+    grey = canvas_transform(image.scan_area)(torch.from_numpy(image.bmode)[None]).as_tensor()
     return torch.cat([grey, torch.zeros_like(grey)])
 
 

@@ -24,10 +24,11 @@ def write_card(record: Mapping[str, Any], path: Path) -> None:
         "| | |",
         "|---|---|",
         f"| Command | `{command()}` |",
+        *([f"| Network | {plan['network']} |"] if "network" in plan else []),
         f"| Trained on | {_trained_on(record)} |",
         f"| Split | {_split(plan)} |",
         f"| Seed, epochs, batch | {plan['seed']}, {plan['max_epochs']}, {plan['batch_size']} |",
-        f"| Learning rate | {plan['learning_rate']:g} (one cycle) |",
+        *([f"| Learning rate | {plan['learning_rate']:g} (one cycle) |"] if "learning_rate" in plan else []),
         f"| Parameters | {record['parameters']:,} |",
         f"| Duration | {record['minutes']} min on {plan['threads']} CPU thread(s) |",
         "",
@@ -42,7 +43,9 @@ def write_card(record: Mapping[str, Any], path: Path) -> None:
         ),
         "",
     ]
-    path.write_text("\n".join(lines), encoding="utf-8")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("\n".join(lines), encoding="utf-8")
+    temporary.replace(path)
 
 
 def _split(plan: Mapping[str, Any]) -> str:

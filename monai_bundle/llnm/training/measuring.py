@@ -6,7 +6,7 @@ of the worst cases.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import pandas as pd
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from llnm.case import GreyImage, Mask, Structure
+from llnm.case import GreyImage, Mask, Structure, UltrasoundImage
 from llnm.imaging import load_image, load_mask, prepare
 from llnm.segmentation import Segmentation, segment
 from llnm.segmentation.quality import FIGURES
-from llnm.training.data import Item
+from llnm.training.card import write_card
+from llnm.training.data import Item, find_items, thin_out
+from llnm.training.workflow import write_json, write_table
 
 MISSED = 0.1
 """A case whose Dice lies below this was missed."""
@@ -29,17 +31,56 @@ WORST = 10
 TILE = (300, 210)
 
 
-def evaluate(structure: Structure, items: Sequence[Item], weights: Path) -> pd.DataFrame:
+def record_run(
+    structure: Structure,
+    plan: Mapping[str, Any],
+    split: Mapping[str, Sequence[Mapping[str, Any]]],
+    weights: Path,
+    *,
+    measured: Sequence[Path],
+    parameters: int,
+    minutes: float,
+    network: str = "default",
+) -> dict[str, Any]:
+    """Measure trained `weights` on what was held back and on the folders `measured`, and write all about the run.
+
+    Beside the weights come `held_back.csv`, `failures.png`, `training.json` (the record, which is returned) and
+    `MODEL_CARD.md`. `split`: as `training.data.training_split` gives it; `plan`: what the run depended on.
+    """
+    out, most = weights.parent, plan["images_per_patient"]
+    held_back = [sample["item"] for sample in split["held_back"]]
+    also = [item for folder in measured for item in find_items(folder, structure)]
+    held_back += thin_out(also, most) if most else also
+    training = [sample["item"] for sample in split["training"] if "item" in sample]
+    table = evaluate(structure, held_back, weights, network)
+    write_table(table, out / "held_back.csv")
+    draw_failures(table, held_back, structure, weights, out / "failures.png", network)
+    record = {
+        "plan": dict(plan),
+        "training_images": len(training),
+        "training_groups": len({(item.source, item.group) for item in training}),
+        "validation_images": len(split["validation"]),
+        "held_back": summarise(table),
+        "by_size": summarise(table, by="size"),
+        "parameters": parameters,
+        "minutes": round(minutes, 1),
+    }
+    write_json(record, out / "training.json")
+    write_card(record, out / "MODEL_CARD.md")
+    return record
+
+
+def evaluate(structure: Structure, items: Sequence[Item], weights: Path, network: str = "default") -> pd.DataFrame:
     """Dice and IoU of `weights` on `items`, one row an image, with its size class and its quality figures."""
     columns = ["source", "group", "image", "size", "dice", "iou", *FIGURES]
-    return pd.DataFrame([_row(item, structure, weights) for item in items], columns=columns)
+    return pd.DataFrame([_row(item, structure, weights, network) for item in items], columns=columns)
 
 
-def _row(item: Item, structure: Structure, weights: Path) -> dict[str, Any]:
+def _row(item: Item, structure: Structure, weights: Path, network: str) -> dict[str, Any]:
     frame = load_image(item.image)
     truth = load_mask(item.label, frame.shape)
     prepared = prepare(frame)
-    result = segment(prepared, structure, weights=weights)
+    result = segment(prepared, structure, network=network, weights=weights)
     found = everything_found(result)
     shared = float((found & truth).sum())
     dice = 2 * shared / float(found.sum() + truth.sum())
@@ -75,12 +116,23 @@ def summarise(table: pd.DataFrame, by: str = "source", resamples: int = 2000, se
     return summary
 
 
-def draw_failures(table: pd.DataFrame, items: Sequence[Item], structure: Structure, weights: Path, out: Path) -> None:
+def draw_failures(
+    table: pd.DataFrame,
+    items: Sequence[Item],
+    structure: Structure,
+    weights: Path,
+    out: Path,
+    network: str = "default",
+) -> None:
     """The ten worst images side by side: green what was drawn, red what was found; nothing without any image."""
     if table.empty:
         return
     worst = table.nsmallest(WORST, "dice").index
-    tiles = [_tile(items[index], structure, weights, float(table.loc[index, "dice"])) for index in worst]
+    tiles = []
+    for index in worst:
+        frame = load_image(items[index].image)
+        found = everything_found(segment(frame, structure, network=network, weights=weights))
+        tiles.append(_tile(items[index], frame, found, float(table.loc[index, "dice"])))
     rows = [np.concatenate(tiles[start : start + 5], axis=1) for start in range(0, len(tiles), 5)]
     widest = max(row.shape[1] for row in rows)
     sheet = np.concatenate([np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows])
@@ -89,9 +141,7 @@ def draw_failures(table: pd.DataFrame, items: Sequence[Item], structure: Structu
     temporary.replace(out)
 
 
-def _tile(item: Item, structure: Structure, weights: Path, dice: float) -> np.ndarray:
-    frame = load_image(item.image)
-    found = everything_found(segment(frame, structure, weights=weights))
+def _tile(item: Item, frame: UltrasoundImage, found: Mask, dice: float) -> np.ndarray:
     picture = outline_picture(frame.pixels, (load_mask(item.label, frame.shape), (0, 255, 0)), (found, (255, 0, 0)))
     tile = Image.fromarray(picture).resize(TILE)
     ImageDraw.Draw(tile).text((4, 4), f"{dice:.2f}  {item.source} {item.image.stem}", fill=(255, 255, 0))

@@ -18,10 +18,7 @@ from monai.bundle import ConfigWorkflow
 
 from llnm.case import Structure
 from llnm.errors import LLNMError
-from llnm.training.card import write_card
-from llnm.training.data import find_items, thin_out
-from llnm.training.measuring import draw_failures, evaluate, summarise
-from llnm.training.workflow import write_json
+from llnm.training.measuring import record_run
 from llnm.weights import bundle_folder
 
 # What a run depends on beside the data: these values of the config go into its record.
@@ -82,34 +79,23 @@ def train(
         return None
     split = workflow.parser.get_parsed_content("split")
     start = workflow.parser["start_from"]
-    held_back = [sample["item"] for sample in split["held_back"]]
-    also = [item for folder in measured for item in find_items(folder, structure)]
-    most = workflow.parser["images_per_patient"]
-    held_back += thin_out(also, most) if most else also
-    training = [sample["item"] for sample in split["training"] if "item" in sample]
-    table = evaluate(structure, held_back, out / "model.pt")
-    table.to_csv(out / "held_back.csv", index=False)
-    draw_failures(table, held_back, structure, out / "model.pt", out / "failures.png")
-    record = {
-        "plan": {
-            "structure": structure,
-            "folders": [Path(folder).name for folder in workflow.parser["dataset_dir"]],
-            "measured": [folder.name for folder in measured],
-            **{name: workflow.parser[name] for name in RECORDED},
-            "start_from": start and Path(start).name,
-            "threads": threads,
-        },
-        "training_images": len(training),
-        "training_groups": len({(item.source, item.group) for item in training}),
-        "validation_images": len(split["validation"]),
-        "held_back": summarise(table),
-        "by_size": summarise(table, by="size"),
-        "parameters": sum(p.numel() for p in workflow.parser.get_parsed_content("network").parameters()),
-        "minutes": round(workflow.parser.get_parsed_content("train#checkpoint").clock.minutes, 1),
+    plan = {
+        "structure": structure,
+        "folders": [Path(folder).name for folder in workflow.parser["dataset_dir"]],
+        "measured": [folder.name for folder in measured],
+        **{name: workflow.parser[name] for name in RECORDED},
+        "start_from": start and Path(start).name,
+        "threads": threads,
     }
-    write_json(record, out / "training.json")
-    write_card(record, out / "MODEL_CARD.md")
-    return record
+    return record_run(
+        structure,
+        plan,
+        split,
+        out / "model.pt",
+        measured=measured,
+        parameters=sum(p.numel() for p in workflow.parser.get_parsed_content("network").parameters()),
+        minutes=workflow.parser.get_parsed_content("train#checkpoint").clock.minutes,
+    )
 
 
 def _ours(error: BaseException) -> LLNMError | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import ignite.distributed as idist
+import pandas as pd
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
@@ -231,6 +232,13 @@ def write_json(record: Mapping[str, Any], path: Path) -> None:
     """Write `record` as JSON, whole or not at all."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    table.to_csv(temporary, index=False)
     temporary.replace(path)
 
 

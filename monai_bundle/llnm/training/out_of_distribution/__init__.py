@@ -34,7 +34,7 @@ from llnm.training.out_of_distribution.features import (
 )
 from llnm.training.out_of_distribution.frames import blanks, colour_doppler, other_organs, photographs
 from llnm.training.out_of_distribution.separation import auroc, comparisons, share
-from llnm.training.workflow import write_json
+from llnm.training.workflow import write_json, write_table
 
 RECORD_FILE = "out_of_distribution.json"
 TABLE_FILE = "out_of_distribution.csv"
@@ -192,6 +192,4 @@ def _write_table(
         distance, discriminant = judging.margins(sample.features).T
         rows = {"kind": name, "group": sample.groups, "score": _scores(judging, sample)}
         parts.append(pd.DataFrame({**rows, "distance_margin": distance, "discriminant_margin": discriminant}))
-    temporary = path.with_suffix(".tmp")
-    pd.concat(parts).round(5).to_csv(temporary, index=False)
-    temporary.replace(path)
+    write_table(pd.concat(parts).round(5), path)
