@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def train(
-    network: Annotated[str, typer.Argument(help="nodule, gland, yolo (nodule), llnm, quality or out-of-distribution.")],
+    network: Annotated[str, typer.Argument(help="nodule, gland, yolo, llnm, quality, out-of-distribution or compare.")],
     out: Annotated[Path, typer.Option(help="Folder for weights, log and record.")],
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Annotated folder(s); cohort.csv for llnm; the folders of all folds' runs for quality."),
+        typer.Option(help="Annotated folder(s); cohort.csv for llnm; folders of runs for quality and compare."),
     ] = None,
     measure: Annotated[list[Path] | None, typer.Option(help="Annotated folder(s) to measure on only.")] = None,
     simulated: Annotated[int | None, typer.Option(help="Simulated views to add (nodule, gland).")] = None,
@@ -59,7 +59,7 @@ def train(
 
     What is not given here is as in the bundle's configs/train.json (nodule, gland). Under torchrun the processes share
     the work. `quality` fits the Dice to expect to the held-back tables of the runs of all folds;
-    `out-of-distribution` fits the detector of what is no thyroid B-mode image.
+    `out-of-distribution` fits the detector of what is no thyroid B-mode image; `compare` lays runs side by side.
     """
     try:
         import ignite  # noqa: F401
@@ -72,9 +72,10 @@ def train(
         "llnm": _llnm,
         "quality": _quality,
         "out-of-distribution": _out_of_distribution,
+        "compare": _compare,
     }.get(network)
     if start is None:
-        known = "nodule, gland, yolo, llnm, quality or out-of-distribution"
+        known = "nodule, gland, yolo, llnm, quality, out-of-distribution or compare"
         raise InputError(f"network: {network!r} is not known; choose {known}")
     prepare_folder(out)
     given = {
@@ -160,6 +161,12 @@ def _out_of_distribution(
     weights = settings.get("weights") or weights_file("nodule")
     split = _named(settings, fold="fold", folds="folds", seed="seed")
     return fit_out_of_distribution(data, weights, out, measured=measure, **split)
+
+
+def _compare(network: str, data: list[Path], measure: list[Path], out: Path, settings: Settings) -> Settings:
+    from llnm.training.comparison import compare_runs
+
+    return {"runs": compare_runs(data, out)}
 
 
 def _named(settings: Settings, **names: str) -> Settings:
