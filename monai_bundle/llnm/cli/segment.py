@@ -37,7 +37,9 @@ def segment(
     weights: Annotated[Path | None, typer.Option(help="Weights to use (model.pt, or a YOLO file).")] = None,
     spacing: Annotated[float | None, typer.Option(help="Millimetres per pixel, for areas in mm2 of a loop.")] = None,
 ) -> None:
-    """Segment the nodule or the gland; a file that cannot be used ends the run before anything is written.
+    """Segment the nodules or the gland, or with --point or --box the nodule there.
+
+    A file that cannot be used ends the run before anything is written.
 
     In a cine loop what is found is tied into tracks, and the frame with the largest confident section is proposed.
     """

@@ -64,8 +64,9 @@ class MeasuredView:
         """Figures that tell whether this view can be trusted; probabilities and uncertainties are 0-1."""
         figures = dict(self.prepared.quality)
         for structure, segmentation in self.found.items():
-            figures[f"{structure}_probability"] = segmentation.mean_probability
-            figures[f"{structure}_uncertainty"] = segmentation.mean_uncertainty
+            used = segmentation.target
+            figures[f"{structure}_probability"] = float(segmentation.probability[used].mean()) if used.any() else 0.0
+            figures[f"{structure}_uncertainty"] = float(segmentation.uncertainty[used].mean()) if used.any() else 0.0
             if segmentation.expected_dice is not None:
                 figures[f"{structure}_expected_dice"] = segmentation.expected_dice
         if self.distribution is not None:
@@ -97,7 +98,7 @@ def measure_view(view: View, point: Point | None = None, weights: Path | None = 
             )
         if not segmentation.found:
             return f"{view.plane}: no nodule was found; give a nodule mask or point at it"
-        nodule, candidates = segmentation.mask, segmentation.candidates
+        nodule, candidates = segmentation.target, segmentation.candidates
         outlines = _plausible_outlines(segmentation)
     else:
         candidates = components(given)
@@ -171,10 +172,10 @@ def _gland(
 def _plausible_outlines(segmentation: Segmentation) -> tuple[Mask, ...]:
     """The target's component at each plausible level; a level at which it vanishes or bursts is left out."""
     outlines = []
-    size = segmentation.mask.sum()
+    size = segmentation.target.sum()
     for level in PLAUSIBLE_LEVELS:
         components = find_candidates(segmentation.probability, "nodule", level)
-        touching = [mask for mask in components if (mask & segmentation.mask).any()]
+        touching = [mask for mask in components if (mask & segmentation.target).any()]
         if touching and 0.25 * size < touching[0].sum() < 4 * size:
             outlines.append(np.asarray(touching[0]))
     return tuple(outlines)

@@ -32,15 +32,17 @@ from llnm.weights import weights_file
 class Segmentation:
     """What the network sees in one frame.
 
-    `mask`: bool, the target, empty if nothing was found. `probability`, `uncertainty`: float32 0-1 and the standard
-    deviation over the test-time augmentations. `candidates`: masks of all components, largest first, the target too.
-    `figures`: what the quality is told from (`segmentation.quality`). `expected_dice`: 0-1, or None where the weights
-    come without a fitted quality. `distribution`: whether the frame is a thyroid B-mode image at all, or None where no
-    detector lies beside the nodule network's weights.
+    `mask`: bool, every nodule (or all of the gland), or where the user pointed that nodule alone; empty if nothing was
+    found. `target`: the nodule that a prediction is about: the one pointed at, else the largest. `probability`,
+    `uncertainty`: float32 0-1 and the standard deviation over the test-time augmentations. `candidates`: masks of all
+    components, largest first, the target too. `figures`: what the quality is told from (`segmentation.quality`).
+    `expected_dice`: 0-1, or None where the weights come without a fitted quality. `distribution`: whether the frame is
+    a thyroid B-mode image at all, or None where no detector lies beside the nodule network's weights.
     """
 
     structure: Structure
     mask: Mask
+    target: Mask
     probability: GreyImage
     uncertainty: GreyImage
     candidates: tuple[Mask, ...]
@@ -73,10 +75,10 @@ def segment(
     box: tuple[float, float, float, float] | None = None,
     weights: Path | None = None,
 ) -> Segmentation:
-    """Mask of the nodule or the gland in one frame.
+    """Mask of the nodules or the gland in one frame.
 
-    Several nodules are all returned as candidates; the target is the largest one, or the one at `point` (x, y) or the
-    one that overlaps `box` (x0, y0, x1, y1) most, both in pixels of the frame. A gland is all its large components.
+    The mask holds all nodules and the target is the largest one; with a `point` (x, y) or a `box` (x0, y0, x1, y1) in
+    pixels of the frame both are the nodule there. A gland is all its large components.
     `network`: `default`, or `yolo` with the file that `llnm train yolo` made as `weights` (extra `yolo`; uncertainty
     1 - confidence). Raises InputError for a point or box outside the frame, or where no candidate lies there.
     """
@@ -94,12 +96,13 @@ def segment(
     else:
         raise InputError(f"network: {network!r} is not known; choose default or yolo")
     candidates = find_candidates(probability, structure, level)
-    mask = choose(candidates, structure, probability.shape, point=point, box=box)
+    target = choose(candidates, structure, probability.shape, point=point, box=box)
+    mask = np.any(candidates, axis=0) if candidates and point is None and box is None else target
     figures = quality_figures(maps, tuple(int(found.sum()) for found in candidates))
     expected = expected_dice(figures, weights) if network == "default" else None
     known = weights if network == "default" and structure == "nodule" else weights_file("nodule")
     distribution = check_distribution(prepared, known)
-    return Segmentation(structure, mask, probability, uncertainty, candidates, figures, expected, distribution)
+    return Segmentation(structure, mask, target, probability, uncertainty, candidates, figures, expected, distribution)
 
 
 def _predict(

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from llnm.case import GreyImage, Mask, Structure, UltrasoundImage
 from llnm.imaging import load_image, load_mask, prepare
-from llnm.segmentation import Segmentation, segment
+from llnm.segmentation import segment
 from llnm.segmentation.quality import FIGURES
 from llnm.training.card import write_card
 from llnm.training.data import Item, find_items, thin_out
@@ -81,18 +81,13 @@ def _row(item: Item, structure: Structure, weights: Path, network: str) -> dict[
     truth = load_mask(item.label, frame.shape)
     prepared = prepare(frame)
     result = segment(prepared, structure, network=network, weights=weights)
-    found = everything_found(result)
+    found = result.mask
     shared = float((found & truth).sum())
     dice = 2 * shared / float(found.sum() + truth.sum())
     share = float(truth.sum()) / (prepared.scan_area.shape[0] * prepared.scan_area.shape[1])
     size = next((name for name, largest in SIZES.items() if share < largest), list(SIZES)[-1])
     about = {"source": item.source, "group": item.group, "image": item.image.stem, "size": size}
     return {**about, "dice": dice, "iou": shared / float((found | truth).sum()), **result.figures}
-
-
-def everything_found(result: Segmentation) -> Mask:
-    """All candidates together: annotators marked every nodule of a frame or one of them, and nobody says which."""
-    return np.any(result.candidates, axis=0) if result.candidates else result.mask
 
 
 def summarise(table: pd.DataFrame, by: str = "source", resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
@@ -131,7 +126,7 @@ def draw_failures(
     tiles = []
     for index in worst:
         frame = load_image(items[index].image)
-        found = everything_found(segment(frame, structure, network=network, weights=weights))
+        found = segment(frame, structure, network=network, weights=weights).mask
         tiles.append(_tile(items[index], frame, found, float(table.loc[index, "dice"])))
     rows = [np.concatenate(tiles[start : start + 5], axis=1) for start in range(0, len(tiles), 5)]
     widest = max(row.shape[1] for row in rows)
