@@ -2,6 +2,10 @@
 
 Comes in: the name of a network. Goes out: its files and a record for the provenance of every result. The weights live
 in the MONAI bundles: beside the package in a checkout, inside it (`llnm/bundles`) once installed.
+
+Two kinds: `models/model.pt` of a bundle is `open`, trained only on data whose terms allow it. Where weights trained on
+data without a stated licence measured clearly better on scanners that neither had seen, they lie in `models/research/`
+with a `weights.json` of their own, and are the application's default.
 """
 
 from __future__ import annotations
@@ -20,12 +24,15 @@ if TYPE_CHECKING:
     import torch
 
 NetworkName = Literal["nodule", "gland", "llnm"]
+WeightsKind = Literal["open", "research"]
 BUNDLES: dict[NetworkName, str] = {
     "nodule": "thyroid_nodule_segmentation",
     "gland": "thyroid_gland_segmentation",
     "llnm": "thyroid_llnm_prediction",
 }
 REPORT_ENCODER = "report_encoder"
+RESEARCH = "research"
+WEIGHTS_RECORD = "weights.json"
 
 
 @dataclass(frozen=True)
@@ -56,12 +63,23 @@ def bundle_folder(network: NetworkName, root: Path | None = None) -> Path:
     raise LLNMError(f"the bundle {BUNDLES[network]} is missing from this installation; install slicer-llnm again")
 
 
-def weights_file(network: NetworkName, root: Path | None = None) -> Path:
-    """The state dict of `network`; raises InputError if the bundle has none."""
-    path = bundle_folder(network, root) / "models" / "model.pt"
+def weights_file(network: NetworkName, root: Path | None = None, kind: WeightsKind | None = None) -> Path:
+    """The state dict of `network`: of `kind`, or else the application's default.
+
+    Raises InputError if the bundle has none.
+    """
+    models = bundle_folder(network, root) / "models"
+    research, plain = models / RESEARCH / "model.pt", models / "model.pt"
+    path = research if kind == RESEARCH or (kind is None and research.is_file()) else plain
     if not path.is_file():
         raise InputError(f"{path}: no weights there; train them with: llnm train {network}")
     return path
+
+
+def weights_files(network: NetworkName, root: Path | None = None) -> tuple[Path, ...]:
+    """All state dicts of `network`, the application's default first."""
+    default, plain = weights_file(network, root), weights_file(network, root, "open")
+    return (default,) if default == plain else (default, plain)
 
 
 def report_encoder_folder(root: Path | None = None) -> Path:
@@ -71,21 +89,27 @@ def report_encoder_folder(root: Path | None = None) -> Path:
 
 def metadata(network: NetworkName, root: Path | None = None) -> Mapping[str, Any]:
     """The bundle's `configs/metadata.json`."""
-    path = bundle_folder(network, root) / "configs" / "metadata.json"
+    return _read_json(bundle_folder(network, root) / "configs" / "metadata.json")
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}); restore the bundle") from error
 
 
-def weights_record(network: NetworkName, root: Path | None = None) -> WeightsRecord:
-    """Name, kind, hash and training data of the weights that `network` runs with."""
+def weights_record(network: NetworkName, root: Path | None = None, path: Path | None = None) -> WeightsRecord:
+    """Name, kind, hash and training data of the weights in `path`, or of those that `network` runs with."""
     about = metadata(network, root)
+    path = path or weights_file(network, root)
     weights = about["weights"]
+    if path.parent.name == RESEARCH:
+        weights = _read_json(path.parent / WEIGHTS_RECORD)
     return WeightsRecord(
         name=f"{BUNDLES[network]} {about['version']}",
         kind=weights["kind"],
-        file_sha256=file_sha256(weights_file(network, root)),
+        file_sha256=file_sha256(path),
         training_data=weights["training_data"],
         trained_on_simulated_patients=weights["trained_on_simulated_patients"],
     )

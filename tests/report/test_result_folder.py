@@ -16,7 +16,7 @@ from PIL import Image
 from report_examples import full_result, minimal_result, real_views
 
 from llnm.errors import InputError, LLNMError
-from llnm.report import ReportView, checked_result, render_report, write_mask, write_result_folder
+from llnm.report import ReportView, checked_result, render_report, write_result_folder
 
 HERE = Path(__file__).parent
 
@@ -182,15 +182,3 @@ def test_a_move_that_fails_half_way_is_undone(
         write_result_folder(tmp_path, full, views)
     assert contents(tmp_path) == before
     assert {path.name for path in tmp_path.iterdir()} == set(before)
-
-
-def test_a_mask_alone_is_written_whole_or_refused(tmp_path: Path) -> None:
-    mask = np.random.default_rng(3).random((37, 53)) > 0.5
-    write_mask(tmp_path / "new" / "mask.png", mask)
-    with Image.open(tmp_path / "new" / "mask.png") as image:
-        assert np.array_equal(np.asarray(image), mask * 255)
-    (tmp_path / "file").write_text("in the way")
-    for target in (tmp_path / "file" / "mask.png", tmp_path / "new"):
-        with pytest.raises(InputError, match=target.name):
-            write_mask(target, mask)
-    assert set(contents(tmp_path)) == {"file", "new/mask.png"}

@@ -82,18 +82,6 @@ def prepare_folder(out: Path) -> Path:
     return out
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` whole or not at all; raises InputError if the place cannot be written to."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror}); free space or choose another place") from error
-
-
 def to_json(values: Any) -> str:
     """Indented, sorted JSON that ends in a line feed."""
     return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from llnm.cli.common import read_view, to_json, write_text
+from llnm.cli.common import read_view, to_json
 from llnm.errors import InputError
+from llnm.files import write_text
 
 
 def features(

@@ -47,12 +47,15 @@ def info(json_output: Annotated[bool, typer.Option("--json", help="As JSON.")] =
 
 def collect() -> dict[str, Any]:
     """Everything `llnm info` shows, as plain values; loads no network."""
-    from llnm.weights import BUNDLES, weights_record
+    from llnm.weights import BUNDLES, weights_files, weights_record
 
     return {
         "version": __version__,
         "software": {"python": platform.python_version(), **{name: _version(name) or "missing" for name in CORE}},
-        "weights": [weights_record(network).as_dict() for network in BUNDLES],
+        # The default of each network first.
+        "weights": [
+            weights_record(network, path=path).as_dict() for network in BUNDLES for path in weights_files(network)
+        ],
         "presets": ["default", "paper", "released"],
         "extras": {extra: _version(package) is not None for extra, package in EXTRAS.items()},
         "notice": NOTICE,

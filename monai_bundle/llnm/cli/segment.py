@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from llnm import NOTICE
-from llnm.cli.common import console, prepare_folder, read_numbers, read_point, to_json, write_text
+from llnm.cli.common import console, prepare_folder, read_numbers, read_point, to_json
 from llnm.errors import InputError, LLNMError
+from llnm.files import write_text
 
 
 class InterruptedRunError(LLNMError):
@@ -79,8 +80,8 @@ def _segment_images(
     box: str | None,
     weights: Path | None,
 ) -> list[dict[str, Any]]:
+    from llnm.files import write_mask
     from llnm.imaging import load_image
-    from llnm.report.folder import write_mask
     from llnm.segmentation import segment as segment_image
 
     options: dict[str, Any] = {"network": network, "weights": weights, "point": read_point(point, "--point")}

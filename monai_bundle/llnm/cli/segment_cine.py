@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 from rich.progress import Progress
 
-from llnm.cli.common import console, write_text
-from llnm.errors import InputError
+from llnm.cli.common import console
+from llnm.files import write_png, write_text
 
 if TYPE_CHECKING:
     from llnm.imaging.cine import Cine
@@ -82,20 +82,6 @@ def _settle_masks(folder: Path, cine: Cine, written: dict[int, int], main: Track
             file = f"{cine.frame_names[index]}.png"
             with Image.open(folder / "tracks" / file) as tracks:
                 write_png(folder / file, mask_of(np.asarray(tracks), number))
-
-
-def write_png(file: Path, values: np.ndarray) -> None:
-    """Write 8 or 16 bit grey values whole or not at all, also when interrupted; raises InputError if it fails."""
-    temporary = file.with_name(f"{file.name}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(values).save(temporary, format="PNG")
-        temporary.replace(file)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"{file}: cannot be written ({reason}); free space or choose another --out") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def tracks_table(tracks: tuple[Track, ...], frame_names: tuple[str, ...]) -> str:

@@ -6,7 +6,7 @@ prints on A4) and `masks/<plane>_<structure>.png`. Nothing is computed here that
 of the radiology report never gets in, and only the scan area of an image is shown, never the text burnt in beside it.
 """
 
-from llnm.report.folder import write_mask, write_result_folder
+from llnm.report.folder import write_result_folder
 from llnm.report.page import render_report
 from llnm.report.picture import ReportView, draw_attention, draw_view
 from llnm.report.schema import DECIMALS, checked_result, validate_result
@@ -19,6 +19,5 @@ __all__ = [
     "draw_view",
     "render_report",
     "validate_result",
-    "write_mask",
     "write_result_folder",
 ]

@@ -7,7 +7,6 @@ disk first and then moved, so that a full disk or an interruption leaves what wa
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import tempfile
@@ -15,11 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from llnm.case import PLANES, STRUCTURES, Mask, Plane
+from llnm.case import PLANES, STRUCTURES, Plane
 from llnm.errors import InputError
+from llnm.files import write_mask
 from llnm.report.page import render_report
 from llnm.report.picture import ReportView
 from llnm.report.schema import checked_result
@@ -62,25 +59,6 @@ def write_result_folder(out: Path, result: dict[str, Any], views: Mapping[Plane,
         reason = error.strerror or type(error).__name__
         raise InputError(
             f"{out}: the result folder cannot be written ({reason}); free some space or choose another folder"
-        ) from error
-
-
-def write_mask(file: Path, mask: Mask) -> None:
-    """Write a (row, column) bool mask as an 8-bit PNG, 0 outside and 255 inside, whole or not at all.
-
-    Makes the folder if it is new. Raises InputError if the file cannot be written.
-    """
-    temporary = file.with_name(f"{file.name}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(temporary, format="PNG")
-        temporary.replace(file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise InputError(
-            f"{file}: the mask cannot be written ({error.strerror or type(error).__name__}); free some space or choose "
-            "another folder"
         ) from error
 
 

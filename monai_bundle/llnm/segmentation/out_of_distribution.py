@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 
 from llnm.case import UltrasoundImage
 from llnm.errors import InputError
+from llnm.files import whole_file
 from llnm.imaging import PreparedImage, prepare
 from llnm.segmentation.canvas import canvas_transform
 from llnm.segmentation.encoder import EfficientNetLiteEncoder
@@ -114,10 +115,9 @@ class OutOfDistributionDetector:
 
     def save(self, path: Path, weights: Path) -> None:
         """Write the numbers, and the hash of the weights whose features they belong to."""
-        temporary = path.with_suffix(".tmp")
         numbers = {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in asdict(self).items()}
-        save_file(numbers, temporary, metadata={_HASH: file_sha256(weights)})
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            save_file(numbers, temporary, metadata={_HASH: file_sha256(weights)})
 
     @classmethod
     def load(cls, path: Path, weights: Path) -> OutOfDistributionDetector:

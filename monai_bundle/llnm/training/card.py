@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llnm import NOTICE
+from llnm.files import write_text
 
 
 def write_card(record: Mapping[str, Any], path: Path) -> None:
@@ -43,9 +44,7 @@ def write_card(record: Mapping[str, Any], path: Path) -> None:
         ),
         "",
     ]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("\n".join(lines), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, "\n".join(lines))
 
 
 def _split(plan: Mapping[str, Any]) -> str:

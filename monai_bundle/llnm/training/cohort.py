@@ -18,6 +18,7 @@ from scipy import ndimage
 from llnm.case import PLANES, STRUCTURES, Case, Mask, Plane, Sex, Structure, View, check_age, check_sex, check_spacing
 from llnm.errors import InputError
 from llnm.features import measure, network_images
+from llnm.files import whole_file
 from llnm.imaging import load_image, load_mask
 from llnm.pipeline.views import MeasuredView, measure_view
 from llnm.tmdl import TMDLConfig
@@ -115,9 +116,9 @@ def cached_tensors(
     """Feature images (variant, plane, 1, 224, 224) as uint8 and values (variant, plane), from `cache` or made anew."""
     path = cache / f"{row['patient_id']}.npz"
     if not path.is_file():
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez_compressed(temporary, **_tensors(read_patient(row, folder), config, seed))  # type: ignore[arg-type]
-        temporary.replace(path)
+        # A file and not its name, to which NumPy would add a suffix.
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **_tensors(read_patient(row, folder), config, seed))  # type: ignore[arg-type]
     with np.load(path) as stored:
         return {name: torch.from_numpy(stored[name]) for name in stored.files}
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from llnm.errors import InputError
+from llnm.files import write_text
 from llnm.training.measuring import MISSED
 from llnm.training.workflow import write_table
 
@@ -46,9 +47,7 @@ def compare_runs(runs: Sequence[Path], out: Path, seed: int = 0) -> list[dict[st
             about = {"parameters": record["parameters"], "minutes": record["minutes"]}
             rows.append({"run": run.name, "source": source, **figures, **about})
     write_table(pd.DataFrame(rows, columns=list(COLUMNS)), out / "comparison.csv")
-    temporary = out / "comparison.tmp"
-    temporary.write_text("\n".join(_lines(rows)), encoding="utf-8")
-    temporary.replace(out / "comparison.md")
+    write_text(out / "comparison.md", "\n".join(_lines(rows)))
     return rows
 
 

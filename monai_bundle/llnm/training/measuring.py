@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from llnm.case import GreyImage, Mask, Structure, UltrasoundImage
+from llnm.files import write_png
 from llnm.imaging import load_image, load_mask, prepare
 from llnm.segmentation import segment
 from llnm.segmentation.quality import FIGURES
@@ -131,9 +132,7 @@ def draw_failures(
     rows = [np.concatenate(tiles[start : start + 5], axis=1) for start in range(0, len(tiles), 5)]
     widest = max(row.shape[1] for row in rows)
     sheet = np.concatenate([np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows])
-    temporary = out.with_suffix(".tmp")
-    Image.fromarray(sheet).save(temporary, format="PNG")
-    temporary.replace(out)
+    write_png(out, sheet)
 
 
 def _tile(item: Item, frame: UltrasoundImage, found: Mask, dice: float) -> np.ndarray:

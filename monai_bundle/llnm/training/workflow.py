@@ -23,6 +23,7 @@ from monai.handlers import LrScheduleHandler, StatsHandler, from_engine
 from monai.utils import set_determinism
 from torch.utils.data import DataLoader
 
+from llnm.files import whole_file, write_text
 from llnm.segmentation.encoder import EfficientNetLiteEncoder, published_weights
 from llnm.weights import load_state_dict
 
@@ -230,22 +231,17 @@ def _halved(value: torch.Tensor) -> torch.Tensor:
 
 def write_json(record: Mapping[str, Any], path: Path) -> None:
     """Write `record` as JSON, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(record, indent=2))
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    table.to_csv(temporary, index=False)
-    temporary.replace(path)
+    write_text(path, table.to_csv(index=False))
 
 
 def write_whole(content: Any, path: Path) -> None:
-    """`torch.save` under a temporary name, then rename, so no half file is left; the first process alone writes."""
+    """`torch.save`, whole or not at all; of several processes the first one alone writes."""
     if idist.get_rank() > 0:
         return
-    temporary = path.with_suffix(".tmp")
-    torch.save(content, temporary)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        torch.save(content, temporary)
