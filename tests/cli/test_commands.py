@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from llnm.report import validate_result
+from llnm.simulate.other_organs import simulate_other_organ
 
 
 def arguments(files, *names):
@@ -219,3 +220,16 @@ def test_an_interrupted_command_ends_in_one_line_and_exit_code_3(tmp_path):
     assert running.returncode == 3, err
     assert "interrupted" in err.strip().splitlines()[-1]
     assert not (out / "cohort.csv").exists()
+
+
+def test_segment_says_of_each_image_whether_it_looks_like_a_thyroid(llnm, data, tmp_path):
+    liver = simulate_other_organ("liver", np.random.default_rng(3)).pixels
+    Image.fromarray((255 * liver).astype(np.uint8)).save(tmp_path / "liver.png")
+    thyroid = data / "ddti" / "images" / "10_1.jpg"
+    code, _, err = llnm("segment", tmp_path / "liver.png", thyroid, "--out", tmp_path / "masks")
+    assert code == 0, err
+    rows = json.loads((tmp_path / "masks" / "segment.json").read_text(encoding="utf-8"))["images"]
+    about = {row["mask"]: row for row in rows}
+    assert about["liver.png"]["out_of_distribution"] > 0.5 > about["10_1.png"]["out_of_distribution"]
+    assert any("no thyroid" in warning for warning in about["liver.png"]["warnings"])
+    assert not any("no thyroid" in warning for warning in about["10_1.png"]["warnings"])

@@ -1,13 +1,15 @@
 """The way of one patient, from Python: what holds whatever the weights."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from llnm import Case, UltrasoundImage, View, predict
+from llnm import Case, UltrasoundImage, View, load_image, predict, segment
 from llnm.errors import InputError
 from llnm.pipeline.risk import decide
 from llnm.pipeline.views import MeasuredView, measure_view
 from llnm.simulate import simulate_patient
+from llnm.simulate.other_organs import simulate_other_organ
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +56,47 @@ def test_decide_at_one_half(interval, decision):
     assert decide(np.mean(interval), interval, 0.5) == decision
 
 
-def test_a_frame_without_a_nodule_gives_no_number():
-    """Grey noise: nothing may be found in it, and if nothing is found there is no risk."""
+def test_a_frame_of_noise_gives_no_number():
     noise = np.random.default_rng(0).uniform(0.4, 0.6, (200, 240)).astype(np.float32)
-    measured = measure_view(View("transverse", UltrasoundImage(noise)))
     prediction = predict(Case({"transverse": View("transverse", UltrasoundImage(noise))}))
-    if isinstance(measured, str):
+    assert prediction.risk is None
+    assert "no thyroid B-mode image" in " ".join(prediction.warnings)
+
+
+def test_a_gland_without_a_nodule_gives_no_number(data):
+    """Unmarked frames of a sweep: where the network finds nothing there is no risk, and the warning says so."""
+    frames = pd.read_csv(data / "sweeps" / "frames.csv", dtype=str)
+    empty = frames[frames["marked"] == "0"]["image"].iloc[::5]
+    for name in empty:
+        image = load_image(data / "sweeps" / "images" / f"{name}.jpg")
+        if segment(image).found:
+            continue
+        prediction = predict(Case({"transverse": View("transverse", image)}))
         assert prediction.risk is None
         assert "no nodule was found" in " ".join(prediction.warnings)
-    else:
-        assert prediction.views["transverse"].found["nodule"].mean_probability > 0.5
+        return
+    pytest.fail("the network found a nodule in every frame")
+
+
+@pytest.mark.parametrize("organ", ["liver", "kidney", "eye"])
+def test_another_organ_gives_no_number_unless_its_nodule_was_drawn_by_hand(organ):
+    image = simulate_other_organ(organ, np.random.default_rng(7))
+    refused = predict(Case({"transverse": View("transverse", image)}))
+    assert refused.risk is None
+    assert "no thyroid B-mode image" in " ".join(refused.warnings)
+    nodule = disc(image.shape, (image.shape[0] // 2, image.shape[1] // 2), 30)
+    insisted = predict(Case({"transverse": View("transverse", image, {"nodule": nodule})}))
+    assert insisted.risk is not None
+    assert any("may be no thyroid B-mode image" in warning for warning in insisted.warnings)
+    assert insisted.views["transverse"].quality["out_of_distribution"] > 0.5
+
+
+def test_real_thyroid_frames_of_three_sources_are_not_refused(data):
+    for source in ("ddti", "sweeps", "gland"):
+        paths = sorted((data / source / "images").iterdir())
+        for path in paths[:: len(paths) // 8]:
+            measured = measure_view(View("transverse", load_image(path)))
+            assert isinstance(measured, MeasuredView) or "no nodule" in measured, (path.name, measured)
 
 
 def test_a_colour_doppler_frame_never_reaches_the_networks(patient):

@@ -94,7 +94,7 @@ def measure_view(view: View, point: Point | None = None, weights: Path | None = 
         distribution = segmentation.distribution
         if distribution is not None and distribution.certain:
             return (
-                f"{view.plane}: this is no thyroid B-mode image ({distribution.reason}); if it is one, give its masks"
+                f"{view.plane}: this is no thyroid B-mode image ({distribution.reason}); if it is one, draw its nodule"
             )
         if not segmentation.found:
             return f"{view.plane}: no nodule was found; give a nodule mask or point at it"
