@@ -31,10 +31,13 @@ from llnm.segmentation.networks import CANVAS
 from llnm.training.data import cached_transforms
 from llnm.training.drawing import draw_calipers, draw_text
 
-POSITION, DEPTH = "position", "depth"
+SIZE, POSITION, DEPTH = "size", "position", "depth"
 # The least and the most of the frame's side that the canvas shows: a nodule of the clinic fills less of its frame than
 # one of a teaching collection, so looking deeper goes further than looking closer.
 ZOOM = (0.8, 1.8)
+# The least share of its diameter that a nodule is shrunk to, and how far around it, in its own radii, tissue gives way.
+SHRINK = 0.3
+REACH = 2.2
 # How often a sample is trained with a click or a box instead of none.
 GUIDED_SHARE = 0.15
 
@@ -57,7 +60,7 @@ def appearance_families() -> dict[str, list[Transform]]:
 
 def family_names() -> tuple[str, ...]:
     """The names that `training_transforms` can leave out."""
-    return (POSITION, DEPTH, *appearance_families())
+    return (SIZE, POSITION, DEPTH, *appearance_families())
 
 
 def training_transforms(structure: Structure, without: Collection[str] = ()) -> Compose:
@@ -68,12 +71,51 @@ def training_transforms(structure: Structure, without: Collection[str] = ()) -> 
     for name in without:
         if name not in family_names():
             raise InputError(f"without: no augmentation is called {name!r}; choose from {', '.join(family_names())}")
+    size = [RandNoduleSized(0.5)] if structure == "nodule" and SIZE not in without else []
     viewpoint = RandViewpointd(position=POSITION not in without, depth=DEPTH not in without)
     changes = [change for name, group in appearance_families().items() if name not in without for change in group]
     # MONAI's own transforms hand on a MetaTensor whether or not the others do; a batch must hold one kind.
     plain = EnsureTyped(("image", "label"), track_meta=False)
     # A flat list: MONAI takes a nested Compose for random and would cache nothing.
-    return Compose([*cached_transforms(structure), viewpoint, *changes, RandGuidanced(GUIDED_SHARE), plain])
+    return Compose([*cached_transforms(structure), *size, viewpoint, *changes, RandGuidanced(GUIDED_SHARE), plain])
+
+
+class RandNoduleSized(RandomizableTransform, MapTransform):
+    """A smaller nodule in the same neck: one nodule shrinks, and the tissue around it stretches to fill the place.
+
+    In a teaching collection nodules fill their lobe, so that a network takes the lobe for the nodule; in the clinic
+    most are small. Elliptical radii, in units of the nodule's own: what lies within 1 goes to within the factor, what
+    lies beyond REACH stays, and in between the radius is stretched linearly.
+    """
+
+    def __init__(self, prob: float) -> None:
+        MapTransform.__init__(self, ("image", "label"))
+        RandomizableTransform.__init__(self, prob)
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """`data` with one component of the label smaller."""
+        self.randomize(None)
+        labels, count = ndimage.label(data["label"][0].numpy() > 0)
+        if not (self._do_transform and count):
+            return dict(data)
+        rows, columns = np.nonzero(labels == self.R.randint(1, count + 1))
+        grid = _shrinking_grid(rows, columns, labels.shape, float(self.R.uniform(SHRINK, 1)))
+        pair = torch.cat([data["image"], data["label"]])[None]
+        moved = torch.nn.functional.grid_sample(pair, grid, padding_mode="border", align_corners=True)[0]
+        return {**data, "image": moved[:1].clamp(0, 1), "label": (moved[1:] > 0.5).to(moved.dtype)}
+
+
+def _shrinking_grid(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, ...], factor: float) -> torch.Tensor:
+    """Where to look for each pixel, (1, height, width, 2) as grid_sample counts, if these pixels shrink to `factor`."""
+    radii = [0.55 * (np.ptp(axis) + 1) for axis in (rows, columns)]
+    centre = [(axis.min() + axis.max()) / 2 for axis in (rows, columns)]
+    y, x = ((np.arange(length) - middle) / radius for length, middle, radius in zip(shape, centre, radii, strict=True))
+    radius = np.hypot(y[:, None], x[None, :])
+    source = np.interp(radius, [0, factor, REACH], [0, 1, REACH])
+    scale = np.where((radius > 0) & (radius < REACH), source / np.maximum(radius, 1e-9), 1)
+    at = [centre[0] + radii[0] * y[:, None] * scale, centre[1] + radii[1] * x[None, :] * scale]
+    grid = np.stack([2 * at[1] / (shape[1] - 1) - 1, 2 * at[0] / (shape[0] - 1) - 1], axis=-1)
+    return torch.as_tensor(grid, dtype=torch.float32)[None]
 
 
 class RandViewpointd(RandomizableTransform, MapTransform):

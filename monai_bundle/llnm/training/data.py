@@ -88,14 +88,18 @@ def _about(table: pd.DataFrame, image: str) -> tuple[str, str]:
 
 
 def thin_out(items: Sequence[Item], most: int) -> list[Item]:
-    """At most `most` images of each patient or sweep, evenly spread: neighbours in a sweep are much alike."""
+    """At most `most` images of each patient or sweep: neighbours in a sweep are much alike.
+
+    Each stands for an equal part of the sweep and lies in its middle; the ends, where a nodule is just coming into
+    view, count no more than they do among all frames.
+    """
     by_group: dict[tuple[str, str], list[Item]] = {}
     for item in items:
         by_group.setdefault((item.source, item.group), []).append(item)
     return [
-        group[index]
+        group[int((part + 0.5) * len(group) / min(most, len(group)))]
         for group in by_group.values()
-        for index in np.unique(np.linspace(0, len(group) - 1, most).astype(int))
+        for part in range(min(most, len(group)))
     ]
 
 
