@@ -57,6 +57,7 @@ lint: setup
 bench: setup
 	$(BIN)/python tests/benchmarks/bench_features.py
 	$(BIN)/python tests/benchmarks/bench_predict.py
+	$(BIN)/python tests/benchmarks/bench_segment.py
 
 wheel: setup
 	$(UV) build --quiet --wheel --out-dir dist
