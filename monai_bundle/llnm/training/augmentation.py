@@ -36,7 +36,7 @@ SIZE, POSITION, DEPTH = "size", "position", "depth"
 # one of a teaching collection, so looking deeper goes further than looking closer.
 ZOOM = (0.8, 1.8)
 # The least share of its diameter that a nodule is shrunk to, and how far around it, in its own radii, tissue gives way.
-SHRINK = 0.3
+SHRINK = 0.45
 REACH = 2.2
 # How often a sample is trained with a click or a box instead of none.
 GUIDED_SHARE = 0.15
@@ -71,7 +71,7 @@ def training_transforms(structure: Structure, without: Collection[str] = ()) -> 
     for name in without:
         if name not in family_names():
             raise InputError(f"without: no augmentation is called {name!r}; choose from {', '.join(family_names())}")
-    size = [RandNoduleSized(0.5)] if structure == "nodule" and SIZE not in without else []
+    size = [RandNoduleSized(0.4)] if structure == "nodule" and SIZE not in without else []
     viewpoint = RandViewpointd(position=POSITION not in without, depth=DEPTH not in without)
     changes = [change for name, group in appearance_families().items() if name not in without for change in group]
     # MONAI's own transforms hand on a MetaTensor whether or not the others do; a batch must hold one kind.
