@@ -251,6 +251,23 @@ def few_gland_images(few_images):
     return few_images
 
 
+def test_mlflow_holds_the_loss_of_every_step_and_another_place_is_refused(few_gland_images, tmp_path):
+    import mlflow
+
+    place = f"sqlite:///{tmp_path / 'runs.db'}"
+    command = train_command(few_gland_images, tmp_path / "run", "--mlflow", place)
+    subprocess.run(command, check=True, capture_output=True)
+    client = mlflow.MlflowClient(place)
+    experiment = client.get_experiment_by_name("thyroid_gland_segmentation")
+    (run,) = client.search_runs([experiment.experiment_id])
+    losses = client.get_metric_history(run.info.run_id, "train_loss")
+    assert run.info.status == "FINISHED"
+    assert [loss.step for loss in losses] == list(range(1, 9))
+    refused = subprocess.run([*command[:-1], "runs"], check=False, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "sqlite:///FILE" in refused.stderr
+
+
 def test_a_training_killed_at_a_random_moment_and_resumed_ends_with_the_same_weights(few_gland_images, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     subprocess.run(train_command(few_gland_images, whole), check=True, capture_output=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from llnm.case import Structure
-from llnm.errors import LLNMError
+from llnm.errors import InputError, LLNMError, MissingExtraError
 from llnm.training.measuring import record_run
 from llnm.weights import bundle_folder
 
@@ -54,6 +55,7 @@ def train(
     (`configs/multi_gpu_train.json`); the first one measures, the others give None.
     """
     out.mkdir(parents=True, exist_ok=True)
+    check_mlflow(settings.get("mlflow_uri", ""))
     torch.set_num_threads(threads)
     configs = bundle_folder(structure) / "configs"
     shared = "WORLD_SIZE" in os.environ
@@ -96,6 +98,19 @@ def train(
         parameters=sum(p.numel() for p in workflow.parser.get_parsed_content("network").parameters()),
         minutes=workflow.parser.get_parsed_content("train#checkpoint").clock.minutes,
     )
+
+
+def check_mlflow(address: str) -> None:
+    """Raises MissingExtraError without mlflow, and InputError for an address that it cannot keep runs at."""
+    if not address:
+        return
+    if find_spec("mlflow") is None:
+        raise MissingExtraError("mlflow", "mlflow")
+    if not address.startswith(("sqlite:", "postgresql:", "mysql:", "http:", "https:")):
+        raise InputError(f"mlflow: {address!r} is no place for runs; give sqlite:///FILE or the address of a server")
+    # mlflow would tell its makers about each run.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
 
 
 def _ours(error: BaseException) -> LLNMError | None:
