@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

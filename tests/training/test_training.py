@@ -33,6 +33,19 @@ def test_train_nodule_writes_weights_record_and_held_back_figures(llnm, few_imag
     assert all(value.dtype == torch.float16 for value in state.values() if value.ndim > 1)
 
 
+def test_measuring_weights_again_gives_the_figures_of_their_training(llnm, few_images, tmp_path):
+    run, again = tmp_path / "run", tmp_path / "again"
+    split = ["--data", few_images, "--folds", 4, "--fold", 1, "--threads", 1]
+    assert llnm("train", "nodule", *split, "--out", run, "--epochs", 1)[0] == 0
+    code, _, err = llnm("measure", "nodule", *split, "--weights", run / "model.pt", "--out", again)
+    assert code == 0, err
+    record = json.loads((again / "measured.json").read_text(encoding="utf-8"))
+    trained = json.loads((run / "training.json").read_text(encoding="utf-8"))
+    assert record["held_back"] == trained["held_back"]
+    pd.testing.assert_frame_equal(pd.read_csv(run / "held_back.csv"), pd.read_csv(again / "held_back.csv"))
+    assert llnm("measure", "lobe", *split, "--out", again)[0] == 2
+
+
 def test_saved_weights_give_the_trained_networks_answer_even_with_variances_beyond_half_precision(tmp_path):
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4))

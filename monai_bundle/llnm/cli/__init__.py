@@ -17,6 +17,7 @@ from llnm import NOTICE
 from llnm.cli.common import errors
 from llnm.cli.features import features
 from llnm.cli.info import info
+from llnm.cli.measure import measure
 from llnm.cli.predict import predict
 from llnm.cli.segment import segment
 from llnm.cli.simulate import simulate
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, segment, features, simulate, train, info):
+for command in (predict, segment, features, simulate, train, measure, info):
     app.command()(command)
 
 

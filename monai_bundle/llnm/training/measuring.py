@@ -53,22 +53,31 @@ def record_run(
     also = [item for folder in measured for item in find_items(folder, structure)]
     held_back += thin_out(also, most) if most else also
     training = [sample["item"] for sample in split["training"] if "item" in sample]
-    table = evaluate(structure, held_back, weights, network)
-    write_table(table, out / "held_back.csv")
-    draw_failures(table, held_back, structure, weights, out / "failures.png", network)
     record = {
         "plan": dict(plan),
         "training_images": len(training),
         "training_groups": len({(item.source, item.group) for item in training}),
         "validation_images": len(split["validation"]),
-        "held_back": summarise(table),
-        "by_size": summarise(table, by="size"),
+        **measure_weights(structure, held_back, weights, out, network),
         "parameters": parameters,
         "minutes": round(minutes, 1),
     }
     write_json(record, out / "training.json")
     write_card(record, out / "MODEL_CARD.md")
     return record
+
+
+def measure_weights(
+    structure: Structure, items: Sequence[Item], weights: Path, out: Path, network: str = "default"
+) -> dict[str, Any]:
+    """Measure `weights` on `items`; writes `held_back.csv` and `failures.png` into `out`, and gives the figures.
+
+    The figures are `held_back` by source and `by_size`, each as `summarise` has them.
+    """
+    table = evaluate(structure, items, weights, network)
+    write_table(table, out / "held_back.csv")
+    draw_failures(table, items, structure, weights, out / "failures.png", network)
+    return {"held_back": summarise(table), "by_size": summarise(table, by="size")}
 
 
 def evaluate(structure: Structure, items: Sequence[Item], weights: Path, network: str = "default") -> pd.DataFrame:
