@@ -7,7 +7,7 @@ and `measured.json` (Dice and IoU by source and by size, with 95 % intervals ove
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -34,21 +34,20 @@ def measure(
     """Measure weights on annotated images that they were not trained on, by the same `segment` that users call."""
     import torch
 
-    from llnm.case import STRUCTURES, Structure
+    from llnm.case import STRUCTURES
     from llnm.training.data import HeldBack, find_items, thin_out
     from llnm.training.measuring import measure_weights
     from llnm.weights import file_sha256, weights_file
 
     if structure not in STRUCTURES:
         raise InputError(f"structure: {structure!r} is not known; choose one of {', '.join(STRUCTURES)}")
-    part = cast("Structure", structure)
     torch.set_num_threads(threads)
-    items = [item for folder in data for item in find_items(folder, part)]
+    items = [item for folder in data for item in find_items(folder, structure)]
     if fold is not None:
         items = HeldBack(fold, folds).split(items)[1]
     if images_per_patient:
         items = thin_out(items, images_per_patient)
-    path = weights or weights_file(part)
+    path = weights or weights_file(structure)
     prepare_folder(out)
     record: dict[str, Any] = {
         "structure": structure,
@@ -58,7 +57,7 @@ def measure(
         "fold": fold,
         "folds": None if fold is None else folds,
         "images_per_patient": images_per_patient,
-        **measure_weights(part, items, path, out, network),
+        **measure_weights(structure, items, path, out, network),
     }
     write_text(out / "measured.json", to_json(record))
     console.print(to_json(record), markup=False)
