@@ -103,11 +103,11 @@ def weights_record(network: NetworkName, root: Path | None = None, path: Path | 
     """Name, kind, hash and training data of the weights in `path`, or of those that `network` runs with."""
     about = metadata(network, root)
     path = path or weights_file(network, root)
-    weights = about["weights"]
+    name, weights = f"{BUNDLES[network]} {about['version']}", about["weights"]
     if path.parent.name == RESEARCH:
-        weights = _read_json(path.parent / WEIGHTS_RECORD)
+        name, weights = f"{name} {RESEARCH}", _read_json(path.parent / WEIGHTS_RECORD)
     return WeightsRecord(
-        name=f"{BUNDLES[network]} {about['version']}",
+        name=name,
         kind=weights["kind"],
         file_sha256=file_sha256(path),
         training_data=weights["training_data"],

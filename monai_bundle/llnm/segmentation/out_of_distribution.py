@@ -41,7 +41,7 @@ CLIP = 8.0
 """A standardised feature counts up to here in the discriminant: one that goes astray must not outvote all others."""
 THRESHOLD = 0.5
 """Score from which a frame is out of distribution."""
-CERTAIN = 0.65
+CERTAIN = 0.6
 """Score from which a frame is so far out that nothing should be derived from it."""
 _HASH = "weights_sha256"
 
