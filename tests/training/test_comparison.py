@@ -59,3 +59,6 @@ def test_runs_measured_on_other_images_are_refused_by_name(tmp_path):
         compare_runs([first], tmp_path)
     with pytest.raises(InputError, match=r"held_back\.csv: cannot be read"):
         compare_runs([first, tmp_path / "none"], tmp_path)
+    (other / "training.json").unlink()
+    with pytest.raises(InputError, match=r"training\.json: cannot be read"):
+        compare_runs([other, other], tmp_path)

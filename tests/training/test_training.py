@@ -44,6 +44,9 @@ def test_measuring_weights_again_gives_the_figures_of_their_training(llnm, few_i
     assert record["held_back"] == trained["held_back"]
     pd.testing.assert_frame_equal(pd.read_csv(run / "held_back.csv"), pd.read_csv(again / "held_back.csv"))
     assert llnm("measure", "lobe", *split, "--out", again)[0] == 2
+    code, _, err = llnm("measure", "nodule", *split, "--weights", run / "none.pt", "--out", again)
+    assert code == 2
+    assert "none.pt" in err
 
 
 def test_saved_weights_give_the_trained_networks_answer_even_with_variances_beyond_half_precision(tmp_path):

@@ -49,6 +49,7 @@ def measure(
         items = thin_out(items, images_per_patient)
     path = weights or weights_file(structure)
     prepare_folder(out)
+    figures = measure_weights(structure, items, path, out, network)
     record: dict[str, Any] = {
         "structure": structure,
         "network": network,
@@ -57,7 +58,7 @@ def measure(
         "fold": fold,
         "folds": None if fold is None else folds,
         "images_per_patient": images_per_patient,
-        **measure_weights(structure, items, path, out, network),
+        **figures,
     }
     write_text(out / "measured.json", to_json(record))
     console.print(to_json(record), markup=False)

@@ -41,11 +41,10 @@ def compare_runs(runs: Sequence[Path], out: Path, seed: int = 0) -> list[dict[st
             raise InputError(f"{run}: was not measured on the same images as {runs[0]}; measure both on the same")
     rows = []
     for run, table in zip(runs, tables, strict=True):
-        record = json.loads((run / "training.json").read_text(encoding="utf-8"))
+        record = _record(run)
         for source in table.index.unique("source"):
             figures = _figures(table.loc[source, "dice"], tables[0].loc[source, "dice"], seed)
-            about = {"parameters": record["parameters"], "minutes": record["minutes"]}
-            rows.append({"run": run.name, "source": source, **figures, **about})
+            rows.append({"run": run.name, "source": source, **figures, **record})
     write_table(pd.DataFrame(rows, columns=list(COLUMNS)), out / "comparison.csv")
     write_text(out / "comparison.md", "\n".join(_lines(rows)))
     return rows
@@ -57,6 +56,15 @@ def _held_back(run: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype={"group": str, "image": str})
         return table.set_index(["source", "group", "image"]).sort_index()
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give folders that llnm train wrote") from error
+
+
+def _record(run: Path) -> dict[str, Any]:
+    path = run / "training.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {name: record[name] for name in ("parameters", "minutes")}
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: cannot be read ({error}); give folders that llnm train wrote") from error
 
