@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import itertools
 import json
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
+from bench_predict import median_seconds
 from monai.networks.nets import BasicUNetPlusPlus
 from PIL import Image
 
@@ -32,17 +31,6 @@ from llnm.simulate import simulate_patient
 
 FRAMES = 100
 SIZE = (896, 688)  # columns, rows of a usual cine frame
-
-
-def median_seconds(action: Callable[[], object], runs: int = 7) -> float:
-    """Median of `runs`, after one to warm up."""
-    action()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def main() -> None:
