@@ -84,4 +84,5 @@ def _components(score: Floats, label: Bools) -> tuple[float, Floats]:
 def _sums(parts: Floats, area: Floats, chosen: Bools, patient: npt.NDArray[np.int64]) -> Floats:
     """Each patient's sum of what its `chosen` rows lie above the area, (k, patients)."""
     people = int(patient.max()) + 1
-    return np.array([np.bincount(patient[chosen], (row - mean)[chosen], people) for row, mean in zip(parts, area)])
+    above = parts - area[:, None]
+    return np.array([np.bincount(patient[chosen], row[chosen], people) for row in above])

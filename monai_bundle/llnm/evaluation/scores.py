@@ -1,10 +1,10 @@
 """Scores and labels as they come from anybody's table, checked before anything is measured.
 
-Comes in: a CSV or Parquet table with a column of scores, one of labels and, if it has them, patients and subgroups. Goes
-out: `Scores`. What cannot be measured is set aside by name, with the rows it stood in, or ends in an error; nothing is
-dropped silently. A score that is no probability is an answer of the model that nobody can use: its patient counts as
-wrongly classified (intention to diagnose, Schuetz et al., BMJ 2012) and is left out of what needs a score. An empty
-cell is no answer, and its row is left out of everything.
+Comes in: a CSV or Parquet table with a column of scores, one of labels and, if it has them, patients and subgroups.
+Goes out: `Scores`. What cannot be measured is set aside by name, with the rows it stood in, or ends in an error;
+nothing is dropped silently. A score that is no probability is an answer of the model that nobody can use: its patient
+counts as wrongly classified (intention to diagnose, Schuetz et al., BMJ 2012) and is left out of what needs a score.
+An empty cell is no answer, and its row is left out of everything.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _truth(label: pd.Series, positive: str | None, where: str) -> Floats:
         known = sorted(text.dropna().unique())
         if positive not in known:
             raise InputError(f"{where}: no row says {positive!r}; its labels are {_shown(known)}")
-        return (text == positive).astype("Float64").to_numpy(float, na_value=np.nan)
+        return np.where(text.isna(), np.nan, (text == positive).fillna(False).to_numpy(float))
     if label.dtype == bool:
         return label.to_numpy(float)
     values = pd.to_numeric(label, errors="coerce")
