@@ -46,17 +46,18 @@ def count(scores: Scores) -> Cells:
     return _decode(values, np.bincount(code, minlength=_width(values)).astype(float))
 
 
-def resampled(
-    scores: Scores, resamples: int, rng: np.random.Generator, most_cells: int = MOST_CELLS
-) -> Iterator[Cells]:
-    """Bootstrap draws of patients with replacement, as cells with counts (b, m); the b of all chunks add up."""
-    values, code = _encode(scores, most_cells)
+def resampled(scores: Scores, resamples: int, rng: np.random.Generator, paired: bool = False) -> Iterator[Cells]:
+    """Bootstrap draws of patients with replacement, as cells with counts (b, m); the b of all chunks add up.
+
+    `paired`: the same patients are drawn for any scores of the same rows, if `rng` starts from the same seed.
+    """
+    values, code = _encode(scores, MOST_CELLS)
     width = _width(values)
     step = max(1, _CHUNK // width)
     for start in range(0, resamples, step):
         drawn = np.empty((min(step, resamples - start), width))
         for row in drawn:
-            row[:] = _draw(scores, code, width, rng)
+            row[:] = _draw(scores, code, width, rng, paired)
         yield _decode(values, drawn)
 
 
@@ -97,11 +98,13 @@ def _decode(values: Floats, counts: Floats) -> Cells:
     return Cells(values, counts[..., m : 2 * m], counts[..., :m], counts[..., 2 * m :])
 
 
-def _draw(scores: Scores, code: npt.NDArray[np.int64], width: int, rng: np.random.Generator) -> npt.NDArray[Any]:
+def _draw(
+    scores: Scores, code: npt.NDArray[np.int64], width: int, rng: np.random.Generator, paired: bool
+) -> npt.NDArray[Any]:
     """The table of counts of one draw of patients, each with all rows."""
     if scores.clustered:
         times = np.bincount(rng.integers(scores.patients, size=scores.patients), minlength=scores.patients)
         return np.bincount(code, times[scores.patient], minlength=width)
-    if width < len(code):
+    if width < len(code) and not paired:
         return rng.multinomial(len(code), np.bincount(code, minlength=width) / len(code))
     return np.bincount(code[rng.integers(len(code), size=len(code))], minlength=width)

@@ -67,7 +67,8 @@ def delong_test(
     error = float(np.sqrt(max(0.0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
     z = difference / error if error > 1e-12 else 0.0 if abs(difference) < 1e-12 else np.copysign(np.inf, difference)
     reach = stats.norm.ppf((1 + level) / 2) * error
-    figure = Figure(difference, difference - reach, difference + reach, f"DeLong, {level:.0%}")
+    low, high = float(difference - reach), float(difference + reach)
+    figure = Figure(difference, low, high, f"DeLong, {level:.0%}")
     return PairedAreas(float(area[0]), float(area[1]), figure, float(z), float(2 * stats.norm.sf(abs(z))))
 
 

@@ -64,19 +64,24 @@ def bootstrap(
         raise InputError(f"method: {method!r} is not known; choose percentile or bca")
     rng = np.random.default_rng(seed)
     values = {name: float(value) for name, value in statistics(count(scores)).items()}
-    chunks = [statistics(cells) for cells in resampled(scores, resamples, rng)]
-    drawn = {name: np.concatenate([np.atleast_1d(chunk[name]) for chunk in chunks]) for name in values}
+    found = draws(scores, statistics, resamples, rng)
     left: Mapping[str, Floats] = {}
     if method == "bca":
         left = statistics(without_blocks(scores, min(_BLOCKS, scores.patients), rng))
-    told = f"{'BCa' if method == 'bca' else 'percentile'} bootstrap over patients, {resamples} draws"
-    return {
-        name: _figure(value, drawn[name], left.get(name), level, f"{told}, {level:.0%}")
-        for name, value in values.items()
-    }
+    told = f"{'BCa' if method == 'bca' else 'percentile'} bootstrap over patients, {resamples} draws, {level:.0%}"
+    return {name: figure_of(value, found[name], told, level, left.get(name)) for name, value in values.items()}
 
 
-def _figure(value: float, drawn: Floats, left: Floats | None, level: float, told: str) -> Figure:
+def draws(
+    scores: Scores, statistics: Statistics, resamples: int, rng: np.random.Generator, paired: bool = False
+) -> dict[str, Floats]:
+    """Each of `statistics` for each bootstrap draw, (resamples,); `paired` as `cells.resampled` has it."""
+    chunks = [statistics(cells) for cells in resampled(scores, resamples, rng, paired)]
+    return {name: np.concatenate([np.atleast_1d(chunk[name]) for chunk in chunks]) for name in chunks[0]}
+
+
+def figure_of(value: float, drawn: Floats, told: str, level: float = LEVEL, left: Floats | None = None) -> Figure:
+    """`value` with the interval that its bootstrap draws give; by BCa if its values without each block are `left`."""
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(value):
         return Figure(None)
