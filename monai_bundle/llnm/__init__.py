@@ -19,8 +19,9 @@ _HOME = {
     "load_image": "llnm.imaging",
     "segment": "llnm.segmentation",
     "predict": "llnm.pipeline",
+    "evaluate": "llnm.evaluation",
 }
-__all__ = ["Case", "UltrasoundImage", "View", "__version__", "load_image", "predict", "segment"]
+__all__ = ["Case", "UltrasoundImage", "View", "__version__", "evaluate", "load_image", "predict", "segment"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ import typer
 
 from llnm import NOTICE
 from llnm.cli.common import errors
+from llnm.cli.evaluate import calibrate, evaluate
 from llnm.cli.features import features
 from llnm.cli.info import info
 from llnm.cli.measure import measure
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, segment, features, simulate, train, measure, info):
+for command in (predict, segment, features, simulate, train, measure, evaluate, calibrate, info):
     app.command()(command)
 
 

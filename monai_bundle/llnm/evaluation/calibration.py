@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import special, stats
 
 from llnm.errors import InputError, MissingExtraError
-from llnm.evaluation.cells import Cells, count
+from llnm.evaluation.cells import MOST_CELLS, Cells, count
 from llnm.evaluation.discrimination import confusion, rates
 from llnm.evaluation.intervals import LEVEL, Figure, bootstrap
 from llnm.evaluation.scores import Floats, Scores
@@ -233,7 +233,7 @@ def _for_regression(scores: Scores) -> tuple[Floats, Floats, Floats, npt.NDArray
     """Logits, labels, weights and, where patients have several rows, patients; equal rows are counted together."""
     if scores.clustered:
         return logit(scores.score), scores.label.astype(float), np.ones(len(scores.score)), scores.patient
-    cells = count(scores)
+    cells = count(scores, MOST_CELLS)
     weight = np.concatenate([cells.positive, cells.negative])
     x, y = np.tile(logit(cells.score), 2), np.repeat([1.0, 0.0], len(cells.score))
     return x[weight > 0], y[weight > 0], weight[weight > 0], None

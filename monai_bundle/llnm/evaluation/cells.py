@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,9 @@ class Cells:
         return self.positive + self.negative
 
 
-def count(scores: Scores) -> Cells:
-    """The cells of `scores`, exact."""
-    values, code = _encode(scores)
+def count(scores: Scores, most: int | None = None) -> Cells:
+    """The cells of `scores`, exact; or at most `most` of them, neighbours counted together at their mean score."""
+    values, code = _encode(scores, most)
     return _decode(values, np.bincount(code, minlength=_width(values)).astype(float))
 
 
@@ -74,6 +75,7 @@ def _width(values: Floats) -> int:
     return 2 * len(values) + 2
 
 
+@lru_cache(maxsize=2)
 def _encode(scores: Scores, most: int | None = None) -> tuple[Floats, npt.NDArray[np.int64]]:
     """The different scores (m,), and each row's place in a table of counts, (n,).
 

@@ -50,7 +50,8 @@ class Exclusion:
         return f"{self.reason}: {rows} {fate} (row {shown})"
 
 
-@dataclass(frozen=True)
+# Compared by identity, so that what is computed of them can be kept for the next question.
+@dataclass(frozen=True, eq=False)
 class Scores:
     """What is measured: `score` (n,) in 0-1, `label` (n,) True for the condition, `patient` (n,) as codes from 0.
 
