@@ -6,7 +6,7 @@ counts is exact, as short as there are different scores, and a bootstrap of it i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -54,11 +54,12 @@ def resampled(scores: Scores, resamples: int, rng: np.random.Generator, paired: 
     """
     values, code = _encode(scores, MOST_CELLS)
     width = _width(values)
+    draw = _drawer(scores, code, width, rng, paired)
     step = max(1, _CHUNK // width)
     for start in range(0, resamples, step):
         drawn = np.empty((min(step, resamples - start), width))
         for row in drawn:
-            row[:] = _draw(scores, code, width, rng, paired)
+            row[:] = draw()
         yield _decode(values, drawn)
 
 
@@ -100,13 +101,26 @@ def _decode(values: Floats, counts: Floats) -> Cells:
     return Cells(values, counts[..., m : 2 * m], counts[..., :m], counts[..., 2 * m :])
 
 
-def _draw(
+def _drawer(
     scores: Scores, code: npt.NDArray[np.int64], width: int, rng: np.random.Generator, paired: bool
-) -> npt.NDArray[Any]:
-    """The table of counts of one draw of patients, each with all rows."""
+) -> Callable[[], npt.NDArray[Any]]:
+    """What gives the table of counts of a new draw of patients, each with all rows."""
+    rows, people = len(code), scores.patients
     if scores.clustered:
-        times = np.bincount(rng.integers(scores.patients, size=scores.patients), minlength=scores.patients)
-        return np.bincount(code, times[scores.patient], minlength=width)
-    if width < len(code) and not paired:
-        return rng.multinomial(len(code), np.bincount(code, minlength=width) / len(code))
-    return np.bincount(code[rng.integers(len(code), size=len(code))], minlength=width)
+
+        def draw() -> npt.NDArray[Any]:
+            times = np.bincount(rng.integers(people, size=people), minlength=people)
+            return np.bincount(code, times[scores.patient], minlength=width)
+
+    elif width < rows and not paired:
+        shares = np.bincount(code, minlength=width) / rows
+
+        def draw() -> npt.NDArray[Any]:
+            return rng.multinomial(rows, shares)
+
+    else:
+
+        def draw() -> npt.NDArray[Any]:
+            return np.bincount(code[rng.integers(rows, size=rows)], minlength=width)
+
+    return draw

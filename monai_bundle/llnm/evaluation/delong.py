@@ -37,7 +37,7 @@ def delong_covariance(score: Floats, label: Bools, patient: npt.NDArray[np.int64
     m, n = int(label.sum()), int((~label).sum())
     covariance = np.zeros((len(area), len(area)))
     for truth, size in ((True, m), (False, n)):
-        with_rows = len(np.unique(patient[label == truth]))
+        with_rows = int(np.count_nonzero(np.bincount(patient[label == truth])))
         if with_rows < 2:
             raise InputError("label: too few patients of a class for a variance; at least two of each are needed")
         covariance += clusters[truth] @ clusters[truth].T * with_rows / (with_rows - 1) / size**2

@@ -76,6 +76,10 @@ class Scores:
         """How many patients there are."""
         return int(self.patient.max()) + 1 if len(self.patient) else 0
 
+    def patients_with(self, truth: bool) -> int:
+        """How many patients have a row with (True) or without (False) the condition."""
+        return int(np.count_nonzero(np.bincount(self.patient[self.label == truth])))
+
     @property
     def answered(self) -> Scores:
         """The rows that have a score."""
@@ -245,7 +249,7 @@ def _check_share(source: str, score: str, lost: float, excluded: Sequence[Exclus
 
 
 def _with_warnings(scores: Scores, where: str, patient: str) -> Scores:
-    sick, healthy = (len(np.unique(scores.patient[scores.label == value])) for value in (True, False))
+    sick, healthy = scores.patients_with(True), scores.patients_with(False)
     if min(sick, healthy) < TOO_FEW:
         raise InputError(
             f"{where}: {sick} patients with the condition and {healthy} without; at least {TOO_FEW} of each are needed"

@@ -208,10 +208,12 @@ def _thinned(curve: dict[str, Floats]) -> pd.DataFrame:
 
 
 def _recalibration(scores: Scores, threshold: float, plan: Plan, notes: list[str]) -> pd.DataFrame | None:
+    if scores.patients > MANY:
+        rng = np.random.default_rng(plan.seed)
+        scores = scores.where((rng.permutation(scores.patients) < MANY)[scores.patient])
+        notes.append(f"recalibrations are compared on {MANY:,} of the patients, drawn by lot")
     try:
-        return compare_recalibrations(
-            scores, threshold, folds=_RECALIBRATION_FOLDS, resamples=min(plan.resamples, 200), seed=plan.seed
-        )
+        return compare_recalibrations(scores, threshold, folds=_RECALIBRATION_FOLDS, seed=plan.seed)
     except InputError as error:
         notes.append(f"no recalibration: {error}")
         return None

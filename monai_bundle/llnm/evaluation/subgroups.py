@@ -89,7 +89,7 @@ def _row(group: Scores, figures: dict[str, Figure]) -> dict[str, float | int | N
 
 
 def _smaller_class(group: Scores) -> int:
-    return min(len(np.unique(group.patient[group.label == truth])) for truth in (True, False))
+    return min(group.patients_with(True), group.patients_with(False))
 
 
 def _gaps(
