@@ -35,6 +35,7 @@ RECORDED = (
     "max_epochs",
     "batch_size",
     "learning_rate",
+    "encoder_rate",
     "pretrained",
 )
 
