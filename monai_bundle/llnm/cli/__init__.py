@@ -15,11 +15,14 @@ import typer
 
 from llnm import NOTICE
 from llnm.cli.common import errors
+from llnm.cli.drift import drift
 from llnm.cli.evaluate import calibrate, evaluate
 from llnm.cli.features import features
 from llnm.cli.info import info
+from llnm.cli.masks import masks
 from llnm.cli.measure import measure
 from llnm.cli.predict import predict
+from llnm.cli.readers import readers
 from llnm.cli.segment import segment
 from llnm.cli.simulate import simulate
 from llnm.cli.train import train
@@ -35,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, segment, features, simulate, train, measure, evaluate, calibrate, info):
+for command in (predict, segment, features, simulate, train, measure, evaluate, calibrate, readers, masks, drift, info):
     app.command()(command)
 
 

@@ -31,7 +31,7 @@ class PairedAreas:
 
 def delong_covariance(score: Floats, label: Bools, patient: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
     """(areas (k,), covariance (k, k)) of the models' `score` (k, n) for rows with `label` and `patient` (n,)."""
-    areas, components = zip(*(_components(row, label) for row in score), strict=True)
+    areas, components = zip(*(placements(row, label) for row in score), strict=True)
     area, parts = np.array(areas), np.array(components)
     clusters = {truth: _sums(parts, area, label == truth, patient) for truth in (True, False)}
     m, n = int(label.sum()), int((~label).sum())
@@ -72,8 +72,8 @@ def delong_test(
     return PairedAreas(float(area[0]), float(area[1]), figure, float(z), float(2 * stats.norm.sf(abs(z))))
 
 
-def _components(score: Floats, label: Bools) -> tuple[float, Floats]:
-    """Area, and for each row the share of the other class that it is placed on the right side of (n,)."""
+def placements(score: Floats, label: Bools) -> tuple[float, Floats]:
+    """The area, and for each row the share of the other class that it is placed on the right side of (n,)."""
     m, n = int(label.sum()), int((~label).sum())
     everyone = stats.rankdata(score)
     parts = np.empty(len(score))

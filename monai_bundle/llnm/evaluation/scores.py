@@ -10,6 +10,7 @@ An empty cell is no answer, and its row is left out of everything.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from llnm.errors import InputError
+from llnm.errors import InputError, MissingExtraError
 
 # A table of which more than this share cannot be used is not the table its user takes it for.
 MOST_EXCLUDED = 0.05
@@ -25,7 +26,7 @@ MOST_EXCLUDED = 0.05
 FEW, TOO_FEW = 20, 2
 PATIENT_COLUMN = "patient_id"
 _SHOWN_ROWS = 5
-_WORDS = {"true": 1.0, "false": 0.0}
+_LABELS = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "true": 1.0, "false": 0.0}
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -107,7 +108,8 @@ def read_scores(
     `positive`: the label of patients with the condition, where labels are not 0 and 1. Raises InputError for a table
     that cannot be read or used, and says what to change.
     """
-    table = _read(path, label, score, patient, columns)
+    wanted = [label, score, *([patient] if patient else []), *columns]
+    table = read_table(path, wanted, [] if patient else [PATIENT_COLUMN], numbers=[score])
     patient = patient or (PATIENT_COLUMN if PATIENT_COLUMN in table else None)
     known = None if patient is None else table[patient]
     kept = table[list(columns)] if columns else pd.DataFrame(index=table.index)
@@ -134,7 +136,7 @@ def check_scores(
         raise InputError(f"{source}: has no rows; give one row a patient")
     if len(raw_label) != len(values):
         raise InputError(f"{source}: {len(values)} scores and {len(raw_label)} labels; give one label a score")
-    truth = _truth(raw_label, positive, f"{source}: {label_name}")
+    truth = read_labels(raw_label, positive, f"{source}: {label_name}")
     given = raw_score.notna().to_numpy()
     people = None if patient is None else pd.Series(patient).reset_index(drop=True)
     table = pd.DataFrame(index=range(len(values))) if table is None else table.reset_index(drop=True)
@@ -150,7 +152,7 @@ def check_scores(
         f"{score_name}: no number": usable & np.isnan(values),
         f"{score_name}: outside 0 to 1": usable & ((values < 0) | (values > 1)),
     }
-    excluded = (*_exclusions(causes), *_exclusions(failed, counted=True))
+    excluded = (*name_exclusions(causes), *name_exclusions(failed, counted=True))
     lost = ~usable | np.any(list(failed.values()), axis=0)
     _check_share(source, score_name, float(lost.mean()), excluded, values)
     values = np.where(lost, np.nan, values)
@@ -165,55 +167,61 @@ def check_scores(
     return _with_warnings(scores, f"{source}: {label_name}", patient_name)
 
 
-def _read(path: Path, label: str, score: str, patient: str | None, columns: Sequence[str]) -> pd.DataFrame:
-    wanted = list(dict.fromkeys([label, score, *([patient] if patient else []), *columns]))
-    parquet = path.suffix.lower() == ".parquet"
-    try:
-        if parquet:
-            import pyarrow.parquet
+def read_table(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = (), numbers: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The `columns` of the CSV or Parquet table at `path`, and those of the `optional` ones that it has.
 
-            header = list(pyarrow.parquet.read_schema(path).names)
-        else:
-            header = list(pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns)
+    Cells are text, since "01" and "1" are two patients, except in `numbers` that hold nothing but numbers. Raises
+    InputError for a table that cannot be read or lacks a column.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import csv, parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "evaluation") from error
+    try:
+        if path.suffix.lower() == ".parquet":
+            header = list(parquet.read_schema(path).names)
+            wanted = _wanted(path, header, columns, optional)
+            return parquet.read_table(path, columns=wanted).to_pandas()
+        header = list(pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns)
+        wanted = _wanted(path, header, columns, optional)
+        options = csv.ConvertOptions(
+            include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=True
+        )
+        table = csv.read_csv(path, convert_options=options)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as a table ({reason}); give a CSV file with a header") from error
-    missing = [name for name in wanted if name not in header]
+    for name in set(numbers) & set(wanted):
+        with suppress(pa.ArrowInvalid):
+            table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.float64()))
+    return table.to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get)
+
+
+def _wanted(path: Path, header: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> list[str]:
+    missing = [name for name in columns if name not in header]
     if missing:
         raise InputError(f"{path.name}: has no column {missing[0]!r}; its columns are {', '.join(map(str, header))}")
-    if patient is None and PATIENT_COLUMN in header and PATIENT_COLUMN not in wanted:
-        wanted.append(PATIENT_COLUMN)
-    try:
-        if parquet:
-            return pd.read_parquet(path, columns=wanted)
-        # As text, since "01" and "1" are two patients and an odd cell must not change how a whole column is read.
-        return pd.read_csv(path, usecols=wanted, dtype="string[pyarrow]", encoding="utf-8-sig", engine="pyarrow")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read as a table ({' '.join(str(error).split())}); mend the file"
-        ) from error
+    return list(dict.fromkeys([*columns, *(name for name in optional if name in header)]))
 
 
-def _truth(label: pd.Series, positive: str | None, where: str) -> Floats:
+def read_labels(label: pd.Series, positive: str | None, where: str) -> Floats:
     """1 with the condition, 0 without, NaN where the cell is empty; raises InputError for any other label."""
+    code, different = pd.factorize(label)
+    known = [str(value).strip() for value in different]
     if positive is not None:
-        text = label.astype("string").str.strip()
-        known = sorted(text.dropna().unique())
         if positive not in known:
-            raise InputError(f"{where}: no row says {positive!r}; its labels are {_shown(known)}")
-        return np.where(text.isna(), np.nan, (text == positive).fillna(False).to_numpy(float))
-    if label.dtype == bool:
-        return label.to_numpy(float)
-    values = pd.to_numeric(label, errors="coerce")
-    odd = values.isna() & label.notna()
-    if odd.any():
-        values = values.astype("Float64").mask(odd, label[odd].astype("string").str.strip().str.lower().map(_WORDS))
-    truth = values.to_numpy(float, na_value=np.nan)
-    unknown = label[(np.isnan(truth) & label.notna().to_numpy()) | ~(np.isnan(truth) | np.isin(truth, (0, 1)))]
-    if len(unknown):
-        known = sorted(label.dropna().astype("string").unique())
-        raise InputError(f"{where}: holds {_shown(known)}, not 0 and 1; say which is the condition with --positive")
-    return truth
+            raise InputError(f"{where}: no row says {positive!r}; its labels are {_shown(sorted(known))}")
+        truth = [float(value == positive) for value in known]
+    else:
+        truth = [_LABELS.get(value.lower(), np.nan) for value in known]
+        if np.isnan(truth).any():
+            named = _shown(sorted(known))
+            raise InputError(f"{where}: holds {named}, not 0 and 1; say which is the condition with --positive")
+    # The code of an empty cell is -1, the last place.
+    return np.array([*truth, np.nan])[code]
 
 
 def _shown(values: Sequence[str]) -> str:
@@ -228,7 +236,8 @@ def _repeated(people: pd.Series, values: Floats, truth: Floats, table: pd.DataFr
     return rows.duplicated().to_numpy() & usable
 
 
-def _exclusions(causes: Mapping[str, Bools], counted: bool = False) -> tuple[Exclusion, ...]:
+def name_exclusions(causes: Mapping[str, Bools], counted: bool = False) -> tuple[Exclusion, ...]:
+    """An exclusion for each of the `causes` that holds for any row."""
     found = []
     for reason, rows in causes.items():
         if rows.any():

@@ -103,13 +103,14 @@ def read_header(path: str | Path) -> Header:
         return Header(picture.height, picture.width, getattr(picture, "n_frames", 1))
 
 
-def load_mask(path: str | Path, shape: tuple[int, int]) -> Mask:
+def load_mask(path: str | Path, shape: tuple[int, int], may_be_empty: bool = False) -> Mask:
     """A mask from an image file, (row, column) bool of `shape` (rows, columns).
 
     Above 0 is inside; where the file holds many grey levels (a lossy JPEG, a smoothed drawing) above half of the
     maximum is. Colours count by their brightest channel, transparent pixels are outside.
 
-    Raises InputError for a file that cannot be read, a size other than `shape`, or an empty mask.
+    `may_be_empty`: whether nothing inside is a mask too, that of a network that found nothing. Raises InputError for a
+    file that cannot be read, a size other than `shape`, or else an empty mask.
     """
     path = check_path(path)
     name = path.name
@@ -128,7 +129,7 @@ def load_mask(path: str | Path, shape: tuple[int, int]) -> Mask:
             "draw it on the same image"
         )
     inside = numbers > _mask_threshold(numbers, path.suffix.lower() in {".jpg", ".jpeg"})
-    if not inside.any():
+    if not (may_be_empty or inside.any()):
         raise InputError(f"{name}: the mask is empty; draw the structure or leave the mask out")
     return inside
 

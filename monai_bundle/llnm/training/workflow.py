@@ -48,13 +48,11 @@ def parameter_groups(network: torch.nn.Module, learning_rate: float, encoder_rat
     What an encoder learnt from a million photographs holds on every scanner; a full rate unlearns it on a few hundred
     frames of one.
     """
-    plain = getattr(network, "module", network)
-    encoder = {id(parameter) for parameter in plain.encoder.parameters()}
-    rest = [parameter for parameter in plain.parameters() if id(parameter) not in encoder]
-    return [
-        {"params": list(plain.encoder.parameters()), "lr": learning_rate * encoder_rate},
-        {"params": rest, "lr": learning_rate},
-    ]
+    plain: Any = getattr(network, "module", network)
+    encoder = list(plain.encoder.parameters())
+    known = {id(parameter) for parameter in encoder}
+    rest = [parameter for parameter in plain.parameters() if id(parameter) not in known]
+    return [{"params": encoder, "lr": learning_rate * encoder_rate}, {"params": rest, "lr": learning_rate}]
 
 
 class EpochSeed:
