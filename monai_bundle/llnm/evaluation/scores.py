@@ -90,7 +90,8 @@ class Scores:
     def where(self, chosen: Bools) -> Scores:
         """The rows `chosen` (n,) alone."""
         patient = pd.factorize(self.patient[chosen])[0].astype(np.int64)
-        return Scores(self.score[chosen], self.label[chosen], patient, self.table.loc[chosen].reset_index(drop=True))
+        table = self.table.loc[chosen].reset_index(drop=True) if len(self.table) else self.table
+        return Scores(self.score[chosen], self.label[chosen], patient, table)
 
 
 def read_scores(
