@@ -14,6 +14,7 @@ from typing import NoReturn
 import typer
 
 from llnm import NOTICE
+from llnm.cli.classes import classes
 from llnm.cli.common import errors
 from llnm.cli.drift import drift
 from llnm.cli.evaluate import calibrate, evaluate
@@ -38,7 +39,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (predict, segment, features, simulate, train, measure, evaluate, calibrate, readers, masks, drift, info):
+for command in (
+    predict,
+    segment,
+    features,
+    simulate,
+    train,
+    measure,
+    evaluate,
+    calibrate,
+    classes,
+    readers,
+    masks,
+    drift,
+    info,
+):
     app.command()(command)
 
 

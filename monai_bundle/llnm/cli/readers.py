@@ -1,8 +1,8 @@
 """`llnm readers`: a reader study from a table, alone and beside a model.
 
-Comes in: a table, one row a reader's reading of a case. Goes out: `readers.csv` (one row a reader) and `readers.json`
-(averages, groups, the model and its difference to the readers, agreement, the multi-reader multi-case analysis, and
-what was set aside and why).
+Comes in: a table, one row a reader's reading of a case. Goes out: `readers.csv` (one row a reader), `readers.svg`
+(raincloud of their accuracy) and `readers.json` (averages, groups, the model and its difference to the readers,
+agreement, the multi-reader multi-case analysis, and what was set aside and why).
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def readers(
     if model is not None:
         record["settings"]["model_threshold"] = model_threshold
     _write_readers(study, out / "readers.csv")
+    write_text(out / "readers.svg", _raincloud(study, readings))
     write_text(out / "readers.json", to_json(record))
     for line in _summary(study, readings):
         console.print(line, markup=False)
@@ -99,6 +100,15 @@ def _write_readers(study: ReaderStudy, path: Path) -> None:
     import pandas as pd
 
     write_text(path, pd.DataFrame([_row(reader) for reader in study.readers]).to_csv(index=False))
+
+
+def _raincloud(study: ReaderStudy, readings: Readings) -> str:
+    from llnm.evaluation.drawing import raincloud
+
+    accuracy = [reader.figures["accuracy"].value or 0.0 for reader in study.readers]
+    groups = {name: [accuracy[index] for index in chosen] for name, chosen in readings.groups.items()}
+    model = study.model.figures["accuracy"].value if study.model else None
+    return raincloud(groups, "Accuracy of each reader", None if model is None else ("model", model))
 
 
 def _row(reader: Reader) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """The curves of an evaluation as pictures for a page that needs nothing from outside.
 
-Comes in: an `Evaluation`. Goes out: SVG texts by name, each one drawn from the table of the same name.
+Comes in: an `Evaluation`, or readers' figures. Goes out: SVG texts; an evaluation's by name, each one drawn from the
+table of the same name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from llnm.errors import MissingExtraError
 from llnm.evaluation.study import Evaluation
@@ -32,26 +34,63 @@ def draw_all(evaluation: Evaluation) -> dict[str, str]:
     }
     if evaluation.subgroups is not None:
         drawings["subgroups"] = _forest
-    return {name: _drawn(draw, evaluation) for name, draw in drawings.items()}
+    forest = (_SIZE[0], 1.2 + 0.28 * len(_shown_groups(evaluation)))
+
+    def drawn(draw: Callable[[Any, Evaluation], None]) -> str:
+        return as_svg(lambda axes: draw(axes, evaluation), forest if draw is _forest else _SIZE)
+
+    return {name: drawn(draw) for name, draw in drawings.items()}
 
 
-def _drawn(draw: Callable[[Any, Evaluation], None], evaluation: Evaluation) -> str:
+def as_svg(draw: Callable[[Any], None], size: tuple[float, float] = _SIZE) -> str:
+    """What `draw` puts on matplotlib's axes, as SVG; `size` in inches. Raises MissingExtraError without it."""
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("matplotlib", "evaluation") from error
-    height = _SIZE[1] if draw is not _forest else 1.2 + 0.28 * len(_shown_groups(evaluation))
     # A fixed salt, or the same figures would give another file each time; text as text, so that it can be searched.
     with rc_context({"svg.hashsalt": "llnm", "svg.fonttype": "none", "font.size": 10, "font.family": "sans-serif"}):
-        figure = Figure(figsize=(_SIZE[0], height), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
-        draw(axes, evaluation)
+        draw(axes)
         text = StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
+
+
+def raincloud(groups: Mapping[str, Sequence[float]], title: str, line: tuple[str, float] | None = None) -> str:
+    """A raincloud of each group's values as SVG: their density, their box and every one of them; `line`: name, place.
+
+    After Allen et al., Wellcome Open Research 2019. Raises MissingExtraError without matplotlib.
+    """
+
+    # The first group on top.
+    clouds = dict(reversed(list(groups.items())))
+
+    def draw(axes: Any) -> None:
+        rng = np.random.default_rng(0)
+        for place, values in enumerate(clouds.values()):
+            known, colour = np.asarray(values, dtype=float), (MODEL, OTHER, GUIDE)[place % 3]
+            if np.ptp(known) > 0:
+                at = np.linspace(known.min() - 0.05, known.max() + 0.05, 200)
+                density = stats.gaussian_kde(known)(at)
+                axes.fill_between(
+                    at, place + 0.12, place + 0.12 + 0.4 * density / density.max(), color=colour, alpha=0.4
+                )
+            axes.boxplot(
+                known, positions=[place], widths=0.12, orientation="horizontal", showfliers=False, manage_ticks=False
+            )
+            axes.plot(known, place - 0.22 + rng.uniform(-0.07, 0.07, len(known)), ".", color=colour, alpha=0.7)
+        if line is not None:
+            axes.axvline(line[1], color=POSITIVE, linestyle="--", linewidth=1, label=f"{line[0]} {line[1]:.3f}")
+            axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
+        axes.set_yticks(range(len(clouds)), [f"{name} (n = {len(values)})" for name, values in clouds.items()])
+        axes.set(xlabel=title, ylim=(-0.5, len(groups) - 0.3))
+
+    return as_svg(draw, (_SIZE[0], 0.8 + 1.1 * len(groups)))
 
 
 def _roc(axes: Any, evaluation: Evaluation) -> None:
@@ -127,8 +166,7 @@ def _impact(axes: Any, evaluation: Evaluation) -> None:
 
 
 def _shown_groups(evaluation: Evaluation) -> pd.DataFrame:
-    assert evaluation.subgroups is not None
-    return evaluation.subgroups.dropna(subset=["auc"])
+    return pd.DataFrame() if evaluation.subgroups is None else evaluation.subgroups.dropna(subset=["auc"])
 
 
 def _forest(axes: Any, evaluation: Evaluation) -> None:
