@@ -58,6 +58,7 @@ bench: setup
 	$(BIN)/python tests/benchmarks/bench_features.py
 	$(BIN)/python tests/benchmarks/bench_predict.py
 	$(BIN)/python tests/benchmarks/bench_segment.py
+	$(BIN)/python tests/benchmarks/bench_evaluate.py
 
 wheel: setup
 	$(UV) build --quiet --wheel --out-dir dist

@@ -145,9 +145,7 @@ def test_what_cannot_be_evaluated_ends_with_code_2_and_writes_nothing(llnm, a_ta
 def test_ten_rows_end_in_a_report_with_a_warning(llnm, tmp_path):
     table = pd.DataFrame({"score": np.linspace(0.1, 0.9, 10), "llnm": [0, 0, 1, 0, 1, 0, 1, 1, 0, 1]})
     table.to_csv(tmp_path / "few.csv", index=False)
-    code, _, err = llnm(
-        "evaluate", tmp_path / "few.csv", "--label", "llnm", "--score", "score", "--out", tmp_path / "o"
-    )
+    code, _, err = llnm("evaluate", tmp_path / "few.csv", "--label", "llnm", "--score", "score", "--out", tmp_path)
     assert code == 0
     assert "intervals are rough" in err
     assert "intervals are rough" in Page((tmp_path / "report.html").read_text()).text
