@@ -169,3 +169,16 @@ def test_stages_are_evaluated_one_against_the_rest(llnm, tmp_path):
     assert code == 0, err
     rows = pd.read_csv(tmp_path / "out" / "classes.csv").set_index("class")
     assert rows.loc["mean of the classes", "auc"] == pytest.approx(rows.loc[["none", "low", "high"], "auc"].mean())
+
+
+def test_of_very_many_patients_fewer_draws_say_the_same():
+    rng = np.random.default_rng(2)
+    label = rng.random(600_000) < 0.3
+    scores = check_scores(special.expit(rng.normal(1.2 * label - 1, 1)), label)
+    found = evaluate(scores)
+    assert any("200 bootstrap draws" in note for note in found.notes)
+    area, delong = found.figures["auc"], found.figures["auc_delong"]
+    assert (area.low, area.high) == pytest.approx((delong.low, delong.high), abs=3e-4)
+    assert area.value == pytest.approx(delong.value, abs=1e-10)
+    assert found.figures["calibration_slope"].value == pytest.approx(1.2, abs=0.02)
+    assert len(found.curves["roc"]) <= 2000

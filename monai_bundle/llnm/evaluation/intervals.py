@@ -38,7 +38,8 @@ class Figure:
             return "not available"
         if self.low is None or self.high is None:
             return f"{self.value:.3f}"
-        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
+        between = "-" if self.low >= 0 else " to "
+        return f"{self.value:.3f} ({self.low:.3f}{between}{self.high:.3f})"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
