@@ -12,7 +12,6 @@ from llnm.simulate import write_cohort
 from llnm.training.augmentation import RandElectronicNoised, RandSpeckled, RandTimeGaind, training_transforms
 from llnm.training.cohort import disturbed, read_patient, read_table
 from llnm.training.data import find_items
-from llnm.training.llnm import auc
 from llnm.training.workflow import Schedule, run_workflow, save_weights
 from llnm.weights import load_state_dict
 
@@ -135,13 +134,6 @@ def test_train_llnm_runs_on_a_cohort_and_reports_the_best_possible_auc(llnm, tmp
     assert "best_possible_auc" in record["held_back"]
     scores = pd.read_csv(out / "held_back.csv")
     assert scores["probability"].between(0, 1).all()
-
-
-def test_auc_equals_the_share_of_pairs_in_the_right_order():
-    rng = np.random.default_rng(0)
-    label, score = rng.integers(0, 2, 80), rng.integers(0, 12, 80) / 12
-    pairs = [(a > b) + 0.5 * (a == b) for a in score[label == 1] for b in score[label == 0]]
-    assert auc(label, score) == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
 def test_a_disturbed_outline_differs_by_no_more_than_it_says():

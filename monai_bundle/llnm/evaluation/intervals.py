@@ -22,6 +22,8 @@ Method = Literal["percentile", "bca"]
 Statistics = Callable[[Cells], Mapping[str, Floats]]
 # Patients are left out in so many blocks to learn how skewed a figure is; one by one would cost a pass a patient.
 _BLOCKS = 200
+# So many values are drawn at once.
+_CHUNK = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,12 @@ class Figure:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+    def rounded(self) -> dict[str, float | None]:
+        """Value and bounds to three decimals; a figure without an interval has its value for both."""
+        bounds = {"value": self.value, "low": self.low, "high": self.high}
+        known = {name: self.value if bound is None else bound for name, bound in bounds.items()}
+        return {name: None if bound is None else round(bound, 3) for name, bound in known.items()}
 
 
 def bootstrap(
@@ -71,6 +79,26 @@ def bootstrap(
         left = statistics(without_blocks(scores, min(_BLOCKS, scores.patients), rng))
     told = f"{'BCa' if method == 'bca' else 'percentile'} bootstrap over patients, {resamples} draws, {level:.0%}"
     return {name: figure_of(value, found[name], told, level, left.get(name)) for name, value in values.items()}
+
+
+def figure_of_values(
+    values: Floats, *, median: bool = False, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+) -> Figure:
+    """Mean (or median) of the `values` (n,) of as many patients with its percentile bootstrap interval.
+
+    One patient says nothing about others and gives no interval.
+    """
+    average = np.median if median else np.mean
+    if len(values) < 2:
+        return Figure(float(average(values)))
+    rng = np.random.default_rng(seed)
+    step = max(1, _CHUNK // len(values))
+    drawn = [
+        average(values[rng.integers(len(values), size=(min(step, resamples - start), len(values)))], axis=1)
+        for start in range(0, resamples, step)
+    ]
+    told = f"percentile bootstrap over patients, {resamples} draws, {level:.0%}"
+    return figure_of(float(average(values)), np.concatenate(drawn), told, level)
 
 
 def draws(

@@ -17,8 +17,7 @@ from scipy import stats
 
 from llnm.case import Mask, Spacing, check_spacing
 from llnm.errors import InputError
-from llnm.evaluation.intervals import LEVEL, Figure
-from llnm.evaluation.scores import Floats
+from llnm.evaluation.intervals import LEVEL, Figure, figure_of_values
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +27,6 @@ DISTANCES = ("hausdorff95_mm", "boundary_error_mm", "hausdorff95_px", "boundary_
 # A case whose Dice lies below this was missed: there is next to no overlap, whatever the outline.
 MISSED = 0.1
 RESAMPLES = 2000
-# Draws of a bootstrap are averaged side by side, as many numbers at once.
-_CHUNK = 4_000_000
 
 
 def mask_metrics(
@@ -115,31 +112,12 @@ def summarise_masks(
         values = by_case[name].dropna().to_numpy(float)
         if len(values) == 0:
             continue
-        drawn = _drawn(values, resamples, np.random.default_rng(seed))
-        summary[name] = {"cases": len(values), "mean": _figure(float(values.mean()), drawn[0], len(values), level)}
+        settings: dict[str, Any] = {"resamples": resamples, "seed": seed, "level": level}
+        summary[name] = {"cases": len(values), "mean": figure_of_values(values, **settings)}
         if name in DISTANCES:
-            summary[name]["median"] = _figure(float(np.median(values)), drawn[1], len(values), level)
+            summary[name]["median"] = figure_of_values(values, median=True, **settings)
     missed = int((by_case["dice"] < MISSED).sum())
     interval = stats.binomtest(missed, len(by_case)).proportion_ci(level, method="wilson")
     told = f"Wilson, {level:.0%}"
     summary["share_missed"] = Figure(missed / len(by_case), float(interval.low), float(interval.high), told)
     return summary
-
-
-def _drawn(values: Floats, resamples: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Means and medians of draws with replacement, (resamples,) each."""
-    step = max(1, _CHUNK // len(values))
-    means, medians = [], []
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        chunk = values[rng.integers(len(values), size=(rows, len(values)))]
-        means.append(chunk.mean(axis=1))
-        medians.append(np.median(chunk, axis=1))
-    return np.concatenate(means), np.concatenate(medians)
-
-
-def _figure(value: float, drawn: Floats, cases: int, level: float) -> Figure:
-    if cases < 2:  # one case says nothing about others
-        return Figure(value)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Figure(value, float(low), float(high), f"percentile bootstrap over cases, {len(drawn)} draws, {level:.0%}")

@@ -97,5 +97,7 @@ def _figures(held_back: Mapping[str, Any]) -> list[str]:
     return [*rows, "", "Means and 95 % intervals are over patients (percentile bootstrap, 2,000 resamples)."]
 
 
-def _interval(figure: Mapping[str, float]) -> str:
+def _interval(figure: Mapping[str, float | None]) -> str:
+    if figure["value"] is None:
+        return "not available"
     return f"{figure['value']:.3f} ({figure['low']:.3f}-{figure['high']:.3f})"

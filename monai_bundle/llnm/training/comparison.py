@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from llnm.errors import InputError
+from llnm.evaluation.intervals import figure_of_values
 from llnm.files import write_text
 from llnm.training.measuring import MISSED
 from llnm.training.workflow import write_table
@@ -71,18 +71,12 @@ def _record(run: Path) -> dict[str, Any]:
 
 def _figures(dice: pd.Series, reference: pd.Series, seed: int) -> dict[str, Any]:
     ours, theirs = (values.groupby("group").mean().to_numpy() for values in (dice, reference))
-    drawn = np.random.default_rng(seed).integers(len(ours), size=(RESAMPLES, len(ours)))
-    low, high = np.percentile(ours[drawn].mean(axis=1), [2.5, 97.5])
-    less, more = np.percentile((ours - theirs)[drawn].mean(axis=1), [2.5, 97.5])
+    own, less = (figure_of_values(values, resamples=RESAMPLES, seed=seed).rounded() for values in (ours, ours - theirs))
     return {
         "patients": len(ours),
-        "dice": round(float(ours.mean()), 3),
-        "low": round(float(low), 3),
-        "high": round(float(high), 3),
+        **{"dice": own["value"], "low": own["low"], "high": own["high"]},
         "missed": round(float((ours < MISSED).mean()), 3),
-        "difference": round(float((ours - theirs).mean()), 3),
-        "difference_low": round(float(less), 3),
-        "difference_high": round(float(more), 3),
+        **{"difference": less["value"], "difference_low": less["low"], "difference_high": less["high"]},
     }
 
 

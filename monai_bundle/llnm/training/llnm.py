@@ -21,6 +21,11 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from llnm.errors import InputError
+from llnm.evaluation.calibration import brier_score
+from llnm.evaluation.cells import count
+from llnm.evaluation.discrimination import auc
+from llnm.evaluation.intervals import bootstrap
+from llnm.evaluation.scores import Scores
 from llnm.pipeline.risk import clinical_inputs, load_report_encoder
 from llnm.tmdl import TMDL, preset_config
 from llnm.tmdl.config import INPUTS, VIEW_INPUTS
@@ -181,27 +186,20 @@ def score(network: TMDL, dataset: CohortDataset) -> np.ndarray:
     return torch.cat(found).numpy()
 
 
-def auc(label: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve, by ranks (Mann-Whitney)."""
-    ranks = pd.Series(scores).rank().to_numpy()
-    positives = int(label.sum())
-    return float((ranks[label == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(label) - positives)))
+def summarise(scores: pd.DataFrame) -> Mapping[str, Any]:
+    """AUC with a bootstrap interval over patients, Brier score, and the AUC of the true probability if known.
 
-
-def summarise(scores: pd.DataFrame, resamples: int = 1000) -> Mapping[str, Any]:
-    """AUC with a bootstrap interval over patients, Brier score, and the AUC of the true probability if known."""
-    label = scores["llnm"].to_numpy()
-    probability = scores["probability"].to_numpy(dtype=float)
-    rng = np.random.default_rng(0)
-    drawn = [rng.integers(len(label), size=len(label)) for _ in range(resamples)]
-    values = [auc(label[i], probability[i]) for i in drawn if 0 < label[i].sum() < len(label)]
-    low, high = np.percentile(values, [2.5, 97.5])
+    Without patients of both classes there is no AUC and the figure is None.
+    """
+    label, patient = scores["llnm"].to_numpy() == 1, np.arange(len(scores))
+    held_back = Scores(scores["probability"].to_numpy(float), label, patient)
     figures = {
-        "patients": len(label),
+        "patients": len(scores),
         "positives": int(label.sum()),
-        "auc": {"value": round(auc(label, probability), 3), "low": round(low, 3), "high": round(high, 3)},
-        "brier": round(float(((probability - label) ** 2).mean()), 3),
+        "auc": bootstrap(held_back, lambda cells: {"auc": auc(cells)})["auc"].rounded(),
+        "brier": round(float(brier_score(count(held_back))), 3),
     }
     if "true_probability" in scores:
-        figures["best_possible_auc"] = round(auc(label, scores["true_probability"].to_numpy()), 3)
+        best = Scores(scores["true_probability"].to_numpy(float), label, patient)
+        figures["best_possible_auc"] = round(float(auc(count(best))), 3) if 0 < label.sum() < len(label) else None
     return figures

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from llnm.case import GreyImage, Mask, Structure, UltrasoundImage
+from llnm.evaluation.intervals import figure_of_values
 from llnm.files import write_png
 from llnm.imaging import load_image, load_mask, prepare
 from llnm.segmentation import segment
@@ -105,16 +106,9 @@ def summarise(table: pd.DataFrame, by: str = "source", resamples: int = 2000, se
     summary = {}
     for name, rows in table.groupby(by):
         by_group = rows.groupby(["source", "group"])[["dice", "iou"]].mean()
-        rng = np.random.default_rng(seed)
-        drawn = by_group.to_numpy()[rng.integers(len(by_group), size=(resamples, len(by_group)))].mean(axis=1)
-        low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
         figures = {
-            metric: {
-                "value": round(float(by_group[metric].mean()), 3),
-                "low": round(float(low[i]), 3),
-                "high": round(float(high[i]), 3),
-            }
-            for i, metric in enumerate(("dice", "iou"))
+            metric: figure_of_values(by_group[metric].to_numpy(), resamples=resamples, seed=seed).rounded()
+            for metric in ("dice", "iou")
         }
         missed = round(float((by_group["dice"] < MISSED).mean()), 3)
         summary[str(name)] = {"images": len(rows), "groups": len(by_group), **figures, "share_below_0.1_dice": missed}
