@@ -18,6 +18,7 @@ from llnm.cli.common import console, to_json
 # Package that shows whether an extra is installed.
 EXTRAS = {
     "yolo": "ultralytics",
+    "evaluation": "statsmodels",
     "atlas": "antspyx",
     "dicom": "python-gdcm",
     "report": "matplotlib",

@@ -15,8 +15,8 @@ import pandas as pd
 
 from llnm.errors import InputError
 from llnm.evaluation.intervals import figure_of_values
+from llnm.evaluation.masks import MISSED
 from llnm.files import write_text
-from llnm.training.measuring import MISSED
 from llnm.training.workflow import write_table
 
 RESAMPLES = 2000

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from llnm.case import GreyImage, Mask, Structure, UltrasoundImage
 from llnm.evaluation.intervals import figure_of_values
+from llnm.evaluation.masks import MISSED
 from llnm.files import write_png
 from llnm.imaging import load_image, load_mask, prepare
 from llnm.segmentation import segment
@@ -25,8 +26,6 @@ from llnm.training.card import write_card
 from llnm.training.data import Item, find_items, thin_out
 from llnm.training.workflow import write_json, write_table
 
-MISSED = 0.1
-"""A case whose Dice lies below this was missed."""
 SIZES = {"below 1 % of the scan": 0.01, "1-3 %": 0.03, "3-10 %": 0.1, "above 10 %": 1.0}
 """Largest share of the scan area of each size class."""
 WORST = 10
