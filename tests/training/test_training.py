@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
+from llnm.cohort import read_patient, read_table
 from llnm.errors import InputError
 from llnm.simulate import write_cohort
 from llnm.training.augmentation import RandElectronicNoised, RandSpeckled, RandTimeGaind, training_transforms
-from llnm.training.cohort import disturbed, read_patient, read_table
+from llnm.training.cohort import disturbed
 from llnm.training.data import find_items
 from llnm.training.workflow import Schedule, run_workflow, save_weights
 from llnm.weights import load_state_dict

@@ -15,6 +15,7 @@ import typer
 
 from llnm import NOTICE
 from llnm.cli.classes import classes
+from llnm.cli.cohort import cohort
 from llnm.cli.common import errors
 from llnm.cli.drift import drift
 from llnm.cli.evaluate import calibrate, evaluate
@@ -55,6 +56,7 @@ for command in (
     info,
 ):
     app.command()(command)
+app.add_typer(cohort)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from monai.utils import set_determinism
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
+from llnm.cohort import read_clinical, read_table, rows
 from llnm.errors import InputError
 from llnm.evaluation.calibration import brier_score
 from llnm.evaluation.cells import count
@@ -30,7 +31,7 @@ from llnm.pipeline.risk import clinical_inputs, load_report_encoder
 from llnm.tmdl import TMDL, preset_config
 from llnm.tmdl.config import INPUTS, VIEW_INPUTS
 from llnm.training.card import write_card
-from llnm.training.cohort import VARIANTS, cached_tensors, read_clinical, read_table
+from llnm.training.cohort import VARIANTS, cached_tensors
 from llnm.training.workflow import Schedule, run_workflow, save_weights, write_json
 
 Tensors = dict[str, torch.Tensor]
@@ -166,8 +167,7 @@ def load_patients(table: pd.DataFrame, plan: Plan, cache: Path) -> list[Tensors]
     config, encoder = preset_config(plan.preset, plan.size), load_report_encoder()
     folder = Path(plan.cohort).parent
     patients = []
-    for index, row in enumerate(track(table.to_dict("records"), description="Features", transient=True)):
-        cells = {str(key): str(value) for key, value in row.items()}
+    for index, cells in enumerate(track(rows(table), description="Features", transient=True)):
         known = read_clinical(cells, folder)
         clinical = clinical_inputs(encoder, config, [known.report], [known.age], [known.sex])
         label = torch.tensor(float(known.llnm or 0))

@@ -1,0 +1,211 @@
+"""Predicts a whole cohort: goes on after an interruption, and one bad patient stops nobody else.
+
+Comes in: a cohort table and how to predict. Goes out, in one folder: `results.parquet` (one row a patient, the fields
+of `result.json` side by side, then the table's own columns), `errors.csv` (who could not be predicted, and why) and
+`patients/`, one file a finished patient, from which an interrupted run goes on. Patients are shared among processes by
+Dask, on this machine or on a cluster that sees the same files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from llnm import __version__
+from llnm.cohort.table import REQUIRED, fingerprint, read_patient, read_table, rows
+from llnm.errors import InputError, LLNMError, MissingExtraError
+from llnm.files import whole_file, write_text
+from llnm.weights import BUNDLES, file_sha256, weights_file
+
+RESULTS, ERRORS, PATIENTS = "results.parquet", "errors.csv", "patients"
+# Columns of the table that name files or free text, and those that a result has itself.
+_NOT_KEPT = ("transverse", "longitudinal", "report", "patient_id")
+ERROR_COLUMNS = ("row", "patient_id", "kind", "reason")
+Cells = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class HowToPredict:
+    """What every patient's prediction depends on beside the patient; the options of `llnm predict`."""
+
+    weights: Path | None = None
+    report_encoder: Path | None = None
+    calibration: Path | None = None
+    preset: str | None = None
+    threshold: float = 0.5
+    explain: str = "none"
+    seed: int = 0
+
+    def key(self) -> str:
+        """A text that differs where a result could differ."""
+        hashes = [file_sha256(weights_file(network, self.weights)) for network in BUNDLES]
+        site = self.calibration and file_sha256(self.calibration)
+        return json.dumps([__version__, hashes, site, asdict(self)], default=str, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class CohortRun:
+    """How many patients were predicted, how many of them in an earlier run, and how many could not be."""
+
+    predicted: int
+    taken_over: int
+    failed: int
+
+
+def run_cohort(
+    path: Path,
+    out: Path,
+    how: HowToPredict,
+    *,
+    workers: int = 1,
+    dask: str | None = None,
+    resume: bool = False,
+    progress: Callable[[int, int], None] = lambda done, whole: None,
+) -> CohortRun:
+    """Predict every patient of the cohort table at `path`; `progress` hears of each (done, of how many).
+
+    `workers`: processes on this machine; `dask`: the address of a scheduler instead. `resume`: finished patients whose
+    files, options and weights are the same are taken over; without it they are predicted anew. Raises InputError for a
+    table that is none or an `out` that cannot be written, MissingExtraError where Dask or pyarrow is not installed.
+    """
+    _check_pyarrow()
+    table = read_table(path)
+    patients, folder = rows(table), path.resolve().parent
+    key = how.key()
+    done = out / PATIENTS
+    if not resume:
+        shutil.rmtree(done, ignore_errors=True)
+    files = [done / f"{fingerprint(cells, folder, key)}.json" for cells in patients]
+    earlier = [index for index, file in enumerate(files) if file.is_file()]
+    left = [index for index in range(len(patients)) if index not in set(earlier)]
+    progress(len(earlier), len(patients))
+    failures: dict[int, tuple[str, str]] = {}
+    with _executor(workers, dask) as predict_all:
+        jobs = [(patients[index], folder, how) for index in left]
+        for count, (place, answer) in enumerate(predict_all(jobs), start=1):
+            index = left[place]
+            if "reason" in answer:
+                failures[index] = (answer["kind"], answer["reason"])
+            else:
+                write_text(files[index], json.dumps(answer))
+            progress(len(earlier) + count, len(patients))
+    _write_results(out, [file for index, file in enumerate(files) if index not in failures], table, failures)
+    return CohortRun(len(patients) - len(failures), len(earlier), len(failures))
+
+
+def predict_row(cells: Cells, folder: Path, how: HowToPredict) -> dict[str, Any]:
+    """The flat result of one row; or `kind` (input, defect) and `reason` if there is none. Never raises."""
+    from llnm.explain import METHODS, contributions
+    from llnm.pipeline import Calibration, predict
+    from llnm.pipeline.result import as_result
+
+    try:
+        prediction = predict(
+            read_patient(cells, folder).case,
+            weights=how.weights,
+            report_encoder=how.report_encoder,
+            calibration=None if how.calibration is None else Calibration.from_file(how.calibration),
+            preset=how.preset,
+            threshold=how.threshold,
+            seed=how.seed,
+        )
+        return flat(as_result(prediction, contributions(prediction, how.explain), METHODS[how.explain]))
+    except LLNMError as error:
+        return {"kind": "input", "reason": str(error)}
+    except Exception as error:  # whatever it is, the other patients go on
+        return {"kind": "defect", "reason": f"{type(error).__name__}: {error}"}
+
+
+def flat(result: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested values side by side: names joined by _, an interval as _low and _high, lists of texts joined by ;."""
+    found: dict[str, Any] = {}
+    for name, value in result.items():
+        column = f"{before}{name}"
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{column}_")
+        elif name.endswith("interval") and isinstance(value, Sequence):
+            found |= dict(zip((f"{column}_low", f"{column}_high"), value, strict=True))
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            found[column] = "; ".join(part if isinstance(part, str) else json.dumps(part) for part in value)
+        else:
+            found[column] = value
+    return found
+
+
+def _write_results(out: Path, files: Sequence[Path], table: pd.DataFrame, failures: Mapping[int, Any]) -> None:
+    results = pd.DataFrame([json.loads(file.read_text(encoding="utf-8")) for file in files])
+    own = [column for column in table if column not in _NOT_KEPT and not str(column).endswith("_mask")]
+    kept = table.drop(index=list(failures))[own].reset_index(drop=True)
+    kept = kept.rename(columns={column: f"cohort_{column}" for column in own if column in results})
+    both = pd.concat([results, kept.apply(_numbers_if_all_are)], axis=1)
+    with whole_file(out / RESULTS) as temporary:
+        both.to_parquet(temporary, index=False)
+    rows_of_errors = [(index + 2, table.at[index, REQUIRED[0]], *failures[index]) for index in sorted(failures)]
+    write_text(out / ERRORS, pd.DataFrame(rows_of_errors, columns=list(ERROR_COLUMNS)).to_csv(index=False))
+
+
+def _numbers_if_all_are(cells: pd.Series) -> pd.Series:
+    """Texts of a column as numbers, empty ones as missing, if every other one is a number."""
+    known = cells.mask(cells == "")
+    numbers = pd.to_numeric(known, errors="coerce")
+    return numbers if numbers.notna().equals(known.notna()) else known
+
+
+Job = tuple[Cells, Path, HowToPredict]
+Answers = Iterator[tuple[int, dict[str, Any]]]
+
+
+@contextmanager
+def _executor(workers: int, dask: str | None) -> Iterator[Callable[[Sequence[Job]], Answers]]:
+    """What gives (place, answer) of each job as it is done."""
+    if workers == 1 and dask is None:
+        yield lambda jobs: ((place, predict_row(*job)) for place, job in enumerate(jobs))
+        return
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise MissingExtraError("dask", "scale") from error
+    try:
+        client = (
+            Client(dask, timeout=10)
+            if dask
+            else Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"dask: no scheduler answers at {dask}; check the address") from error
+    with client:
+
+        def answers(jobs: Sequence[Job]) -> Answers:
+            place = {client.submit(_on_one_thread, *job, pure=False): index for index, job in enumerate(jobs)}
+            for future in as_completed(list(place)):
+                yield place[future], future.result()
+
+        yield answers
+
+
+def _on_one_thread(cells: Cells, folder: Path, how: HowToPredict) -> dict[str, Any]:
+    """A process of several must not take all cores."""
+    _one_thread()
+    return predict_row(cells, folder, how)
+
+
+@cache
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _check_pyarrow() -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "scale") from error
