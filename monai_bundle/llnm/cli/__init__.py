@@ -14,6 +14,7 @@ from typing import NoReturn
 import typer
 
 from llnm import NOTICE
+from llnm.cli.baseline import baseline
 from llnm.cli.classes import classes
 from llnm.cli.cohort import cohort
 from llnm.cli.common import errors
@@ -40,21 +41,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    predict,
-    segment,
-    features,
-    simulate,
-    train,
-    measure,
-    evaluate,
-    calibrate,
-    classes,
-    readers,
-    masks,
-    drift,
-    info,
-):
+networks = (predict, segment, features, simulate, train, measure, info)
+statistics = (evaluate, calibrate, classes, readers, masks, drift, baseline)
+for command in (*networks, *statistics):
     app.command()(command)
 app.add_typer(cohort)
 

@@ -38,6 +38,9 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images (patients for llnm) a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate of the schedule.")] = None,
+    encoder_rate: Annotated[
+        float | None, typer.Option(help="The encoder's rate as a share of the others' (nodule, gland).")
+    ] = None,
     fold: Annotated[int | None, typer.Option(help="Which fold of the patients is held back.")] = None,
     folds: Annotated[
         int | None, typer.Option(help="Into how many folds patients are split; 1 holds none back.")
@@ -88,6 +91,7 @@ def train(
         "max_epochs": epochs,
         "batch_size": batch,
         "learning_rate": learning_rate,
+        "encoder_rate": encoder_rate,
         "fold": fold,
         "folds": folds,
         "held_out_source": hold_out,
