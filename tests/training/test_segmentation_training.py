@@ -182,6 +182,8 @@ def test_the_fitted_quality_finds_a_line_again_and_is_judged_out_of_fold(tmp_pat
     assert expected_dice(dict.fromkeys(FIGURES, 0.0), tmp_path / "model.pt") == 0
     with pytest.raises(InputError, match="two folds"):
         fit_quality([tmp_path / "0"], tmp_path)
+    with pytest.raises(InputError, match="by several runs"):
+        fit_quality([tmp_path / "0", tmp_path / "0"], tmp_path)
 
 
 def test_a_shrunk_nodule_keeps_its_shape_and_echo_and_the_neck_beyond_it_stays_as_it_was():

@@ -34,9 +34,11 @@ def fit_quality(runs: Sequence[Path], out: Path) -> dict[str, Any]:
     if len(runs) < 2:
         raise InputError("data: the folders of at least two folds are needed, so that one can judge the other's line")
     table = pd.concat([_read(run).assign(fold=index) for index, run in enumerate(runs)], ignore_index=True)
-    # A fold measures other sources too; only the source that was split has every patient held back once.
-    source = table["source"].mode()[0]
-    table = table[table["source"] == source].reset_index(drop=True)
+    # A run may measure other sources too: who was held back by exactly one run was seen by no line but its own fold's.
+    runs_of = table.groupby(["source", "group"])["fold"].transform("nunique")
+    table = table[runs_of == 1].reset_index(drop=True)
+    if table["fold"].nunique() < 2:
+        raise InputError("data: every patient was held back by several runs; give the runs of different folds")
     figures, dice = table[list(FIGURES)].to_numpy(dtype=float), table["dice"].to_numpy(dtype=float)
     expected = np.empty(len(table))
     for fold in table["fold"].unique():
@@ -45,9 +47,9 @@ def fit_quality(runs: Sequence[Path], out: Path) -> dict[str, Any]:
     line = _fit(figures, dice)
     record = {
         "coefficients": dict(zip(("intercept", *FIGURES), line.round(6).tolist(), strict=True)),
-        "source": str(source),
+        "sources": sorted(table["source"].unique()),
         "images": len(table),
-        "patients": int(table["group"].nunique()),
+        "patients": table.groupby(["source", "group"]).ngroups,
         "rank_correlation": _rank_correlation(table.assign(expected=expected)),
         "mean_absolute_error": round(float(np.abs(expected - dice).mean()), 3),
     }
@@ -84,7 +86,7 @@ def _apply(line: Array, figures: Array) -> Array:
 
 
 def _rank_correlation(table: pd.DataFrame) -> dict[str, float]:
-    patients = [rows for _, rows in table.groupby("group")]
+    patients = [rows for _, rows in table.groupby(["source", "group"])]
     rng = np.random.default_rng(0)
     drawn = []
     for _ in range(RESAMPLES):
