@@ -66,7 +66,7 @@ def evaluate(
     plan = Plan(threshold, subgroups, others, margin, resamples, _method(interval), seed)
     known = None if published is None else read_published(published)
     command = shlex.join(["llnm", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])])
-    source = Source(scores.name, file_sha256(scores), score, label, command)
+    source = Source(scores.name, file_sha256(scores), score, label, command, positive or "1")
     result = evaluate_scores(read, plan, known)
     write_evaluation(result, source, out, paper_columns=paper)
     for note in result.notes:

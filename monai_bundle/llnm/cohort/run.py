@@ -85,7 +85,7 @@ def run_cohort(
         shutil.rmtree(done, ignore_errors=True)
     files = [done / f"{fingerprint(cells, folder, key)}.json" for cells in patients]
     earlier = [index for index, file in enumerate(files) if file.is_file()]
-    left = [index for index in range(len(patients)) if index not in set(earlier)]
+    left = [index for index, file in enumerate(files) if not file.is_file()]
     progress(len(earlier), len(patients))
     failures: dict[int, tuple[str, str]] = {}
     with _executor(workers, dask) as predict_all:
@@ -131,8 +131,8 @@ def flat(result: Mapping[str, Any], before: str = "") -> dict[str, Any]:
         column = f"{before}{name}"
         if isinstance(value, Mapping):
             found |= flat(value, f"{column}_")
-        elif name.endswith("interval") and isinstance(value, Sequence):
-            found |= dict(zip((f"{column}_low", f"{column}_high"), value, strict=True))
+        elif name.endswith("interval"):
+            found |= dict(zip((f"{column}_low", f"{column}_high"), value or (None, None), strict=True))
         elif isinstance(value, Sequence) and not isinstance(value, str):
             found[column] = "; ".join(part if isinstance(part, str) else json.dumps(part) for part in value)
         else:

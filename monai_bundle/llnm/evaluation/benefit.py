@@ -84,8 +84,9 @@ def clinical_impact(scores: Scores, thresholds: Sequence[float] = THRESHOLDS) ->
     cells = count(scores)
     rows = []
     for threshold in thresholds:
-        counts = {name: float(value) for name, value in confusion(cells, threshold).items()}
-        shares = {name: float(value) for name, value in rates(confusion(cells, threshold)).items()}
+        found = confusion(cells, threshold)
+        counts = {name: float(value) for name, value in found.items()}
+        shares = {name: float(value) for name, value in rates(found).items()}
         everyone = _patients(counts)
         treated = counts["tp"] + counts["fp"]
         rows.append(

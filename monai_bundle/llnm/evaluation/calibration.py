@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -79,10 +79,7 @@ def calibration_line(scores: Scores, level: float = LEVEL) -> dict[str, Figure]:
     where a patient has several rows, their variance is clustered by patient. Without an answer (None) where the
     classes do not overlap or all scores are equal.
     """
-    try:
-        import statsmodels.api as sm
-    except ImportError as error:
-        raise MissingExtraError("statsmodels", "evaluation") from error
+    sm = _statsmodels()
     scores = scores.answered
     x, y, weight, groups = _for_regression(scores)
     cluster = {} if groups is None else {"cov_type": "cluster", "cov_kwds": {"groups": groups}}
@@ -144,12 +141,13 @@ def fit_recalibration(scores: Scores, method: Recalibration) -> Recalibrated:
         raise InputError(f"method: {method!r} is not known; choose {', '.join(get_args(Recalibration))}")
     scores = scores.answered
     if method == "isotonic":
-        from sklearn.isotonic import IsotonicRegression
-
+        try:
+            from sklearn.isotonic import IsotonicRegression
+        except ImportError as error:
+            raise MissingExtraError("scikit-learn", "evaluation") from error
         curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores.score, scores.label)
         return cast(Recalibrated, curve.predict)
-    import statsmodels.api as sm
-
+    sm = _statsmodels()
     if _separable(scores) or len(np.unique(scores.score)) < 2:
         raise InputError("label: scores of the two classes do not overlap, or are all equal; nothing can be fitted")
     x, y, weight, _ = _for_regression(scores)
@@ -221,6 +219,14 @@ def calibration_figures(scores: Scores, resamples: int, seed: int = 0) -> dict[s
         return {"brier": brier_score(cells), "ece": calibration_error(cells)}
 
     return bootstrap(scores.answered, figures, resamples=resamples, method="bca", seed=seed)
+
+
+def _statsmodels() -> Any:
+    try:
+        import statsmodels.api as sm
+    except ImportError as error:
+        raise MissingExtraError("statsmodels", "evaluation") from error
+    return sm
 
 
 def _binned(cells: Cells, bins: int) -> tuple[Floats, Floats, Floats]:

@@ -20,12 +20,12 @@ from llnm.evaluation.scores import Bools, Floats, Scores
 
 @dataclass(frozen=True)
 class PairedAreas:
-    """Two models' areas, their `difference` (first minus second) with its interval, z and the two-sided p."""
+    """Two models' areas, their `difference` (first minus second), z (None if infinite) and the two-sided p."""
 
     first: float
     second: float
     difference: Figure
-    z: float
+    z: float | None
     p: float
 
 
@@ -69,7 +69,9 @@ def delong_test(
     reach = stats.norm.ppf((1 + level) / 2) * error
     low, high = float(difference - reach), float(difference + reach)
     figure = Figure(difference, low, high, f"DeLong, {level:.0%}")
-    return PairedAreas(float(area[0]), float(area[1]), figure, float(z), float(2 * stats.norm.sf(abs(z))))
+    return PairedAreas(
+        float(area[0]), float(area[1]), figure, float(z) if np.isfinite(z) else None, float(2 * stats.norm.sf(abs(z)))
+    )
 
 
 def placements(score: Floats, label: Bools) -> tuple[float, Floats]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
@@ -20,6 +19,7 @@ from llnm.evaluation.drawing import draw_all
 from llnm.evaluation.study import Evaluation
 from llnm.evaluation.words import CHECKLISTS, Source, checklist, facts, methods
 from llnm.files import write_text
+from llnm.html import page_template
 
 # Rows of the main table, and what each figure is called in words.
 FIGURES = {
@@ -70,16 +70,9 @@ def write_evaluation(evaluation: Evaluation, source: Source, out: Path, paper_co
 
 def render_page(evaluation: Evaluation, source: Source) -> str:
     """The report: one HTML text without scripts or outside references, every word escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("llnm.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     curves = evaluation.curves
     benefit = curves["decision_curve"].merge(curves["clinical_impact"], on="threshold")
-    return environment.get_template("evaluation.html").render(
+    return page_template("llnm.evaluation", "evaluation.html").render(
         notice=NOTICE,
         source=source,
         evaluation=evaluation,

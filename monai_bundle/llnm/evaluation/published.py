@@ -48,7 +48,9 @@ def read_published(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a table ({error})") from error
+        raise InputError(
+            f"{path}: cannot be read as a table ({error}); give a CSV file with figure and value"
+        ) from error
     if not {"figure", "value"} <= set(table):
         raise InputError(f"{path}: needs the columns figure and value, and low and high where an interval is published")
     return table.reindex(columns=list(COLUMNS))

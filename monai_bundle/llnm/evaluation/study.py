@@ -223,7 +223,9 @@ def _comparisons(scores: Scores, threshold: float, plan: Plan) -> dict[str, Comp
     found = {}
     for column in plan.compare:
         if column not in scores.table:
-            raise InputError(f"compare: no column is called {column!r}")
+            raise InputError(
+                f"compare: no column is called {column!r}; choose from {', '.join(map(str, scores.table.columns))}"
+            )
         second = pd.to_numeric(scores.table[column], errors="coerce").to_numpy(float, na_value=np.nan)
         found[column] = compare_models(
             scores, second, threshold, margin=plan.margin, resamples=plan.resamples, seed=plan.seed

@@ -21,13 +21,14 @@ _LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels", "scikit-learn")
 
 @dataclass(frozen=True)
 class Source:
-    """Where the scores came from: file name, its SHA-256, the columns, and the command that was run."""
+    """Where the scores came from: the file, its columns, the command that was run, and the label of the condition."""
 
     file: str
     sha256: str
     score: str
     label: str
     command: str
+    positive: str = "1"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def facts(evaluation: Evaluation, source: Source) -> dict[str, str]:
     known = {
         "sample": f"{scores.patients:,} patients ({len(scores.score):,} rows) were evaluated, "
         f"{int(scores.label.sum()):,} rows ({share:.1%}) with the condition.",
-        "outcome": f"The reference standard is the column {source.label}; 1 stands for the condition.",
+        "outcome": f"The reference standard is the column {source.label}; {source.positive} stands for the condition.",
         "missing_data": _missing(evaluation),
         "clustering": "Patients with several rows were drawn with all of them in every bootstrap."
         if scores.clustered
@@ -82,7 +83,8 @@ def facts(evaluation: Evaluation, source: Source) -> dict[str, str]:
         "measures": "Discrimination is reported as AUC, average precision, sensitivity, specificity, accuracy, NPV, "
         "PPV and F1.",
         "intervals": f"{LEVEL:.0%} intervals are {'BCa' if plan.method == 'bca' else 'percentile'} bootstraps over "
-        f"patients ({plan.resamples:,} draws, seed {plan.seed}); that of AUC is also given after DeLong.",
+        f"patients ({plan.resamples:,} draws, seed {plan.seed}); that of AUC is also given after DeLong. "
+        "Those of Brier score and calibration error are BCa, those of slope and intercepts Wald's.",
         "calibration_methods": "Calibration is reported as slope and intercept of a logistic recalibration, intercept "
         "at a slope of 1, expected calibration error over ten bins of equal width, and Brier score with its parts.",
         "performance": f"AUC {figures['auc']}, sensitivity {figures['sensitivity']}, specificity "

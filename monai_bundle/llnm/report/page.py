@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timezone
-from functools import cache
 from typing import Any
 
-import jinja2
-
 from llnm.case import PLANES, Plane
+from llnm.html import page_template
 from llnm.report import words
 from llnm.report.picture import (
     GLAND_COLOUR,
@@ -36,7 +34,7 @@ def render_report(result: Mapping[str, Any], views: Mapping[Plane, ReportView]) 
     `views` may lack a plane or be empty. Raises LLNMError if the result breaks its schema.
     """
     result = checked_result(result)
-    return _template().render(
+    return page_template("llnm.report", "report.html").render(
         result=result,
         created=_moment(result["created"]),
         risk=_risk(result),
@@ -53,18 +51,6 @@ def render_report(result: Mapping[str, Any], views: Mapping[Plane, ReportView]) 
         planes=words.PLANE_NAMES,
         colours={"nodule": NODULE_COLOUR, "gland": GLAND_COLOUR, "heat": HEAT_COLOURS},
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("llnm.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html")
 
 
 def _risk(result: Context) -> Context:
