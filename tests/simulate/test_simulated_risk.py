@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from llnm.errors import InputError
-from llnm.simulate import ALL_CAUSES, CAUSES, sample_truth, simulate_patient
-from llnm.simulate.risk import MEANS, probability
+from llnm.simulate import ALL_CAUSES, CAUSES, RiskModel, sample_truth, simulate_patient
+from llnm.simulate.risk import EFFECTS, probability, values
+from llnm.staging import LEVELS, UNCLASSIFIABLE
 
 PATIENTS = 2_000
 
@@ -56,43 +57,89 @@ def test_the_best_possible_auc_is_that_of_the_published_model(truths):
     assert 0.93 < expected_auc([truth.true_probability for truth in truths]) < 0.965
 
 
+def without(truth, causes):
+    """The probability of a patient under the model with these causes switched off."""
+    return probability({name: 0.0 if EFFECTS[name].cause in causes else term for name, term in truth.terms.items()})
+
+
 @pytest.mark.parametrize("cause", CAUSES)
 def test_a_score_that_ignores_a_cause_ranks_worse(truths, cause):
     p = [truth.true_probability for truth in truths]
-    blind = [probability(dict(truth.terms), ALL_CAUSES - {cause}) for truth in truths]
+    blind = [without(truth, {cause}) for truth in truths]
     assert expected_auc(p, blind) < expected_auc(p) - 0.0005
 
 
 def test_switching_causes_off_one_after_the_other_lowers_the_best_possible_auc_and_keeps_the_prevalence(truths):
-    causes, aucs = set(ALL_CAUSES), []
-    for cause in ("location", "report", "texture", "margin", "age", "shape", "sex", "echogenicity"):
-        p = [probability(dict(truth.terms), frozenset(causes)) for truth in truths]
+    off, aucs = set(), []
+    for cause in ("location", "report", "texture", "margin", "echogenicity", "age", "shape", "sex"):
+        p = [without(truth, off) for truth in truths]
         aucs.append(expected_auc(p))
         assert np.mean(p) == pytest.approx(0.52, abs=0.04)
-        causes.remove(cause)
+        off.add(cause)
     assert all(later < earlier - 0.01 for earlier, later in itertools.pairwise(aucs))
 
 
-def test_the_means_of_the_terms_are_those_written_down(truths):
-    for cause in CAUSES:
-        values = np.array([truth.terms[cause] for truth in truths])
-        assert values.mean() == pytest.approx(MEANS[cause], abs=4 * values.std() / math.sqrt(PATIENTS))
+def test_the_means_of_the_effects_are_those_written_down(truths):
+    table = [values(truth.findings, truth.measured) for truth in truths]
+    for name, effect in EFFECTS.items():
+        found = np.array([row[name] for row in table])
+        assert found.mean() == pytest.approx(effect.mean, abs=4 * found.std() / math.sqrt(PATIENTS))
 
 
 def test_without_any_cause_everybody_has_the_same_risk():
-    risks = {sample_truth(seed, frozenset()).true_probability for seed in range(5)}
+    nothing = RiskModel().without(CAUSES)
+    risks = {sample_truth(seed, nothing).true_probability for seed in range(5)}
     assert len(risks) == 1
     assert risks.pop() == pytest.approx(0.52, abs=0.02)
 
 
+def test_a_switched_off_cause_is_that_cause_alone():
+    model = RiskModel().without({"texture"})
+    assert model.causes == ALL_CAUSES - {"texture"}
+    for seed in range(5):
+        plain, reduced = sample_truth(seed), sample_truth(seed, model)
+        assert reduced.true_probability == pytest.approx(without(plain, {"texture"}))
+
+
 def test_causes_change_the_risk_but_not_the_pictures():
-    plain, reduced = simulate_patient(7), simulate_patient(7, ALL_CAUSES - {"location"})
+    plain, reduced = simulate_patient(7), simulate_patient(7, RiskModel().without({"location"}))
     assert plain.true_probability != reduced.true_probability
+    assert plain.case.report == reduced.case.report
     np.testing.assert_array_equal(
         plain.case.views["transverse"].image.pixels, reduced.case.views["transverse"].image.pixels
     )
 
 
+def test_other_sizes_of_effects_come_from_a_file(tmp_path):
+    path = tmp_path / "effects.json"
+    path.write_text('{"male": 0, "age": 0}')
+    model = RiskModel.from_file(path)
+    truth = sample_truth(3, model)
+    assert (truth.terms["male"], truth.terms["age"]) == (0, 0)
+    assert truth.terms["third"] == sample_truth(3).terms["third"]
+
+
+@pytest.mark.parametrize("text", ['{"weather": 1}', '{"male": "much"}', '{"male": NaN}', "[1]", "{"])
+def test_effects_that_cannot_be_used_are_refused(tmp_path, text):
+    path = tmp_path / "effects.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="choose from|no number|no effects|JSON"):
+        RiskModel.from_file(path)
+
+
+def test_patients_with_metastasis_have_nodes_and_a_level_and_the_others_none(truths):
+    positive = [truth for truth in truths if truth.llnm]
+    assert all(truth.nodes is None for truth in truths if not truth.llnm)
+    count = np.array([truth.nodes.count for truth in positive])
+    # Table 1 of the paper: 17,504, 2,144 and 1,036 of 20,684.
+    assert np.mean(count <= 5) == pytest.approx(0.846, abs=0.04)
+    assert np.mean(count > 10) == pytest.approx(0.050, abs=0.025)
+    levels = [truth.nodes.level for truth in positive]
+    assert all(levels.count(level) > 0.02 * len(levels) for level in (*LEVELS, UNCLASSIFIABLE))
+    risk = {level: np.mean([t.true_probability for t in positive if t.nodes.level == level]) for level in LEVELS}
+    assert risk["low"] < risk["medium"] < risk["high"]
+
+
 def test_an_unknown_cause_is_refused_by_name():
     with pytest.raises(InputError, match="weather.*choose from location"):
-        sample_truth(0, frozenset({"weather"}))
+        RiskModel().without({"weather"})

@@ -5,6 +5,7 @@ import torch
 
 from llnm.errors import InputError
 from llnm.tmdl import TMDL
+from llnm.tmdl.embeddings import Tokens
 
 
 def network(preset="default", **changes):
@@ -21,6 +22,30 @@ def test_the_base_network_has_the_released_codes_143_million_parameters():
     with torch.device("meta"):
         count = sum(p.numel() for p in TMDL.from_preset("released", size="base").parameters())
     assert 142e6 < count < 144e6
+
+
+def with_blank_patches(inputs):
+    """A nodule that fills the middle of the location and texture images only."""
+    nodule = torch.zeros(224, 224)
+    nodule[80:150, 70:170] = 1
+    return inputs | {name: inputs[name] * nodule for name in ("location", "texture")}
+
+
+@pytest.mark.parametrize("views", [None, 2])
+def test_leaving_out_the_blank_patches_gives_what_masking_them_gives(some_inputs, views):
+    inputs = with_blank_patches(some_inputs(views=views))
+    inputs["report_mask"][0, 30:] = False
+    net = network()
+    with torch.no_grad():
+        assert torch.allclose(net(inputs).logits, net(inputs, attention=True).logits, atol=1e-6)
+
+
+def test_no_attention_goes_to_a_blank_patch_unless_they_are_kept(some_inputs):
+    inputs = with_blank_patches(some_inputs())
+    for kept, expected in (("masked", True), ("kept", False)):
+        with torch.no_grad():
+            block = network(blank_patches=kept)(inputs, attention=True).attention[0]
+        assert bool((block["text_to_image"][..., 0] == 0).all()) is expected
 
 
 def test_what_stands_in_masked_report_places_does_not_matter(some_inputs):
@@ -99,20 +124,20 @@ def test_paper_residual_is_equation_9(some_inputs):
     for layer in (block.attention.out_image, block.attention.out_text):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
-    image, text = torch.randn(1, 5, 64), torch.randn(1, 3, 64)
+    image, text = Tokens(torch.randn(1, 5, 64)), Tokens(torch.randn(1, 3, 64))
     with torch.no_grad():
-        new_image, _, _ = block(image, text, None, False)
-        constant = block.mlp_image(block.mlp_norm_image(torch.zeros_like(image)))
-    assert torch.allclose(new_image, image + constant, atol=1e-6)
+        new_image, _, _ = block(image, text, False)
+        constant = block.mlp_image(block.mlp_norm_image(torch.zeros_like(image.values)))
+    assert torch.allclose(new_image.values, image.values + constant, atol=1e-6)
 
 
 def test_alpha_zero_cuts_the_exchange_between_image_and_text(some_inputs):
     block = network(alpha=0.0).fusion[0]
-    image, text = torch.randn(1, 5, 64), torch.randn(1, 3, 64)
+    image = Tokens(torch.randn(1, 5, 64))
     with torch.no_grad():
-        first, _, _ = block(image, text, None, False)
-        second, _, _ = block(image, torch.randn(1, 3, 64), None, False)
-    assert torch.equal(first, second)
+        first, _, _ = block(image, Tokens(torch.randn(1, 3, 64)), False)
+        second, _, _ = block(image, Tokens(torch.randn(1, 3, 64)), False)
+    assert torch.equal(first.values, second.values)
 
 
 def test_the_probability_is_one_sigmoid_of_the_last_logit(some_inputs):

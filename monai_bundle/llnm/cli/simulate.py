@@ -19,15 +19,19 @@ def simulate(
     out: Annotated[Path, typer.Option(help="Folder for cohort.csv and the images.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same cohort.")] = 0,
     without: Annotated[str | None, typer.Option(help="Causes of risk to switch off, separated by commas.")] = None,
+    effects: Annotated[
+        Path | None, typer.Option(help="JSON file with other sizes of effects: {effect: change of the logit}.")
+    ] = None,
 ) -> None:
-    """Write simulated patients: two views, masks, report, age, sex, metastasis and its true probability."""
-    from llnm.simulate import ALL_CAUSES, write_cohort
-    from llnm.simulate.risk import check_causes
+    """Write simulated patients: two views, masks, report, age, sex, metastasis, nodes and the true probability."""
+    from llnm.simulate import RiskModel, write_cohort
 
     if patients < 1:
         raise InputError(f"patients: {patients} is too few; give 1 or more")
     prepare_folder(out)
-    off = check_causes(without.split(",")) if without else frozenset()
+    model = RiskModel() if effects is None else RiskModel.from_file(effects)
+    if without:
+        model = model.without(without.split(","))
     with console.status(f"Simulating {patients} patients ..."):
-        write_cohort(patients, seed, out, ALL_CAUSES - off)
+        write_cohort(patients, seed, out, model)
     console.print(f"{patients} simulated patients: {out / 'cohort.csv'}", markup=False)

@@ -17,6 +17,7 @@ from llnm.case import PLANES, STRUCTURES, Case, Mask, Plane, Sex, Structure, Vie
 from llnm.errors import InputError
 from llnm.imaging import load_image, load_mask
 from llnm.imaging.reading import check_path
+from llnm.staging import LEVELS, UNCLASSIFIABLE, level_of
 
 REQUIRED = ("patient_id", "transverse", "longitudinal", "report", "age", "sex")
 FILES = (*PLANES, *(f"{plane}_{structure}_mask" for plane in PLANES for structure in STRUCTURES))
@@ -37,12 +38,13 @@ class CohortPatient:
 
 @dataclass(frozen=True)
 class Clinical:
-    """What one row says beside its images; None where the cell is empty."""
+    """What one row says beside its images; None where the cell is empty. `level`: of `llnm.staging`."""
 
     report: str | None
     age: float | None
     sex: Sex | None
     llnm: int | None
+    level: str | None = None
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -81,9 +83,28 @@ def read_clinical(row: Mapping[str, str], folder: Path) -> Clinical:
             age=check_age(row["age"]) if row["age"] else None,
             sex=check_sex(row["sex"]) if row["sex"] else None,
             llnm=int(label) if label else None,
+            level=_level(row),
         )
     except InputError as error:
         raise InputError(f"patient {row['patient_id']}: {error}") from error
+
+
+def _level(row: Mapping[str, str]) -> str | None:
+    """The level that node count and size give, or else the one stated; raises InputError where they contradict."""
+    stated = row.get("stage", "") or None
+    if stated is not None and stated not in (*LEVELS, UNCLASSIFIABLE):
+        raise InputError(
+            f"stage: {stated!r} is not {', '.join(LEVELS)} or {UNCLASSIFIABLE}; correct it or leave it empty"
+        )
+    count, size = row.get("node_count", ""), row.get("largest_node_mm", "")
+    if not (count and size) or _number(count, "node_count") == 0:
+        return stated
+    level = level_of(int(_number(count, "node_count")), _number(size, "largest_node_mm"))
+    if stated not in (None, level):
+        raise InputError(
+            f"stage: {stated!r} contradicts node_count {count} and largest_node_mm {size} ({level}); correct one"
+        )
+    return level
 
 
 def _view(row: Mapping[str, str], plane: Plane, folder: Path) -> View:
@@ -180,17 +201,19 @@ def _checks(cells: Mapping[str, str], folder: Path) -> Iterator[tuple[str, Calla
             )
     for column in ("node_count", "largest_node_mm"):
         if cells.get(column):
-            yield column, lambda name=column: _check_count(cells[name], name)  # type: ignore[misc]
+            yield column, lambda name=column: _number(cells[name], name)  # type: ignore[misc]
+    yield "stage", lambda: _level(cells)
 
 
 def _refuse(reason: str) -> None:
     raise InputError(reason)
 
 
-def _check_count(cell: str, column: str) -> None:
+def _number(cell: str, column: str) -> float:
     try:
         value = float(cell)
     except ValueError:
         value = float("nan")
     if not 0 <= value < float("inf") or (column == "node_count" and value != int(value)):
         raise InputError(f"{column}: {cell!r} cannot be; give a number of 0 or more, or leave it empty")
+    return value

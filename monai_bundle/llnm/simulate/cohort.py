@@ -20,7 +20,7 @@ from PIL import Image
 from llnm.case import PLANES, View
 from llnm.errors import InputError
 from llnm.simulate.patients import SimulatedPatient, simulate_patient
-from llnm.simulate.risk import ALL_CAUSES, check_causes
+from llnm.simulate.risk import RiskModel
 
 COLUMNS = (
     "patient_id",
@@ -38,6 +38,9 @@ COLUMNS = (
     "side",
     "subtype",
     "llnm",
+    "node_count",
+    "largest_node_mm",
+    "stage",
     "true_probability",
 )
 _SEED_STRIDE = 1_000_000
@@ -47,22 +50,21 @@ def write_cohort(
     patients: int,
     seed: int,
     out: Path,
-    causes: frozenset[str] = ALL_CAUSES,
+    model: RiskModel | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Simulate a cohort into the folder `out` (new or empty) and return its `cohort.csv`.
 
     Patient i has the seed `seed * 1,000,000 + i`. `progress` is called with the number of patients done. Raises
-    InputError for an impossible number, an unknown cause, or a folder that is not empty or cannot be written.
+    InputError for an impossible number, or a folder that is not empty or cannot be written.
     """
-    causes = check_causes(causes)
     if not 1 <= patients <= _SEED_STRIDE:
         raise InputError(f"patients: {patients} is outside 1-{_SEED_STRIDE}; give a number in this range")
     if seed < 0:
         raise InputError(f"seed: {seed} is negative; give 0 or more")
     out = Path(out)
     with new_folder(out) as unfinished:
-        _write(patients, seed, unfinished, causes, progress)
+        _write(patients, seed, unfinished, model, progress)
     return out / "cohort.csv"
 
 
@@ -90,14 +92,14 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def _write(
-    patients: int, seed: int, folder: Path, causes: frozenset[str], progress: Callable[[int], None] | None
+    patients: int, seed: int, folder: Path, model: RiskModel | None, progress: Callable[[int], None] | None
 ) -> None:
     digits = len(str(patients))
     with (folder / "cohort.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         table.writeheader()
         for number in range(patients):
-            patient = simulate_patient(seed * _SEED_STRIDE + number, causes)
+            patient = simulate_patient(seed * _SEED_STRIDE + number, model)
             table.writerow(_write_patient(patient, f"P{number + 1:0{digits}d}", folder))
             if progress is not None:
                 progress(number + 1)
@@ -113,6 +115,9 @@ def _write_patient(patient: SimulatedPatient, name: str, folder: Path) -> dict[s
         "side": patient.side,
         "subtype": patient.subtype,
         "llnm": int(patient.llnm),
+        "node_count": patient.nodes.count if patient.nodes else 0,
+        "largest_node_mm": patient.nodes.largest_mm if patient.nodes else "",
+        "stage": patient.nodes.level if patient.nodes else "",
         "true_probability": f"{patient.true_probability:.6f}",
     }
     _new(folder / f"reports/{name}.txt").write_text(f"{case.report}\n", encoding="utf-8")

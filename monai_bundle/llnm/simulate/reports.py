@@ -1,7 +1,8 @@
 """Radiology reports of simulated patients from one small grammar, in English and Chinese.
 
 Comes in: `Findings` and a random generator. Goes out: the report as text. The lymph nodes and the family history, which
-no image shows, stand near the beginning in most reports, so that they lie within the first 50 tokens.
+no image shows, stand near the beginning in most reports, so that they lie within the first 50 tokens. A brief report
+says besides these only where the nodule is and how large; a detailed one describes it.
 """
 
 from __future__ import annotations
@@ -23,19 +24,23 @@ _SUSPICIOUS = {
 }
 
 
-def write_report(findings: Findings, rng: np.random.Generator, language: Language) -> str:
+def write_report(findings: Findings, rng: np.random.Generator, language: Language, detailed: bool = True) -> str:
     """One report that states the findings; wording and order vary with the generator."""
     words = {name: _pick(rng, wordings[str(_value(findings, name))]) for name, wordings in PHRASES[language].items()}
     words["nodes"] = words["nodes"].format(side=NODE_SIDE[language][findings.side])
     words["size"] = _size(findings.size_mm, rng)
     words["category"] = kwak_category(findings)
     frames = {name: _pick(rng, choices) for name, choices in SENTENCES[language].items()}
-    nodule = [_sentence(frames["nodule"], words), _sentence(frames["extra"], words)]
+    if detailed:
+        nodule = [_sentence(frames["nodule"], words), _sentence(frames["extra"], words)]
+        ending = [words["diffuse"], _sentence(frames["category"], words)]
+    else:
+        nodule, ending = [_sentence(frames["brief"], words)], [words["diffuse"]]
     outside = [words["nodes"]]
     if findings.family_history or rng.random() < _FAMILY_DENIED:
         outside.insert(int(rng.random() < 0.7), words["family_history"])
-    ending = [words["diffuse"], _sentence(frames["category"], words)]
-    order = [*outside, *nodule, *ending] if rng.random() < _NODES_FIRST else [nodule[0], *outside, nodule[1], *ending]
+    order = [*outside, *nodule] if rng.random() < _NODES_FIRST else [nodule[0], *outside, *nodule[1:]]
+    order += ending
     return (" " if language == "en" else "").join(part[0].upper() + part[1:] for part in order)
 
 

@@ -1,20 +1,23 @@
-"""The stated risk model of simulated patients: which cause moves the risk of LLNM by how much.
+"""The stated risk model of simulated patients: which finding moves the risk of LLNM by how much, and which input shows it.
 
-Comes in: a patient's `Findings` and the `Measurements` of the two planes. Goes out: the terms of the logit by cause and
-the probability. This is a synthetic model whose signs follow the literature (closeness to the capsule and the upper
-third: Shen et al. 2025, Fig. 4; Back et al. 2019; youth, male sex, calcification: Ito et al. 2004; Ruan et al. 2024).
-The sizes are set so that the prevalence is 52 % and the best possible AUC about 0.95. It says nothing about real
-patients.
+Comes in: a patient's `Findings` and the `Measurements` of the two planes. Goes out: the terms of the logit and the
+probability. This is a synthetic model whose signs follow the literature (closeness to the capsule and the upper third:
+Shen et al. 2025, Fig. 4; Back et al. 2019; youth, male sex, calcification: Ito et al. 2004; Ruan et al. 2024). The
+sizes are set so that the prevalence is 52 % and the best possible AUC about 0.95. It says nothing about real patients.
 
-    logit = INTERCEPT + sum over causes of (term - MEANS[cause])
+    logit = INTERCEPT + sum over effects of size * (value - mean)
 
-A cause that is switched off contributes nothing, that is its mean.
+The effects of a cause that is switched off contribute nothing, that is their mean.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
 
 from llnm.errors import InputError
 from llnm.simulate.anatomy import Measurements
@@ -24,58 +27,111 @@ CAUSES = ("location", "texture", "margin", "echogenicity", "shape", "report", "a
 ALL_CAUSES = frozenset(CAUSES)
 
 INTERCEPT = 0.12
-CAPSULE_EFFECT, CAPSULE_CENTRE_MM, CAPSULE_WIDTH_MM = 2.9, 2.5, 0.5
-THIRD_EFFECT = {"upper": 1.2, "middle": 0.3, "lower": -1.2}
-TALLER_EFFECT, SIZE_EFFECT, SIZE_CENTRE_MM = 1.2, 0.9, 8.0
-MICROCALCIFICATION_EFFECT = 2.0
-MARGIN_EFFECT = 1.8
-MARKED_HYPOECHOGENICITY_EFFECT = 1.6
-AGE_EFFECT_PER_YEAR, AGE_CENTRE = -0.055, 43.0
-MALE_EFFECT = 1.2
-NODES_EFFECT, FAMILY_EFFECT = 4.0, 1.8
-
-# Means of the terms over 20,000 patients (seeds 0-19,999), so that switching a cause off keeps the prevalence.
-MEANS = {
-    "location": 0.872,
-    "texture": 0.860,
-    "margin": 0.809,
-    "echogenicity": 0.570,
-    "shape": 0.453,
-    "report": 1.364,
-    "age": -0.009,
-    "sex": 0.329,
-}
+CAPSULE_CENTRE_MM, CAPSULE_WIDTH_MM = 2.5, 0.5
+THIRD = {"upper": 1.0, "middle": 0.25, "lower": -1.0}
+SIZE_CENTRE_MM = 8.0
+AGE_CENTRE = 43.0
 
 
-def terms(findings: Findings, measured: Measurements) -> dict[str, float]:
-    """Logit of every cause, before its mean is taken off. The distance is the minimum of the two planes, in mm."""
-    closeness = math.tanh((CAPSULE_CENTRE_MM - measured.capsule_distance_mm) / CAPSULE_WIDTH_MM)
+@dataclass(frozen=True)
+class Effect:
+    """What one finding does to the logit.
+
+    `cause`: the name under which it is switched off. `size`: change of the logit a unit of the finding. `mean`: mean of
+    the finding over 20,000 patients (seeds 0-19,999), so that switching it off keeps the prevalence. `shown_by`: the
+    inputs of the network from which it can be told. `described`: a detailed report says it too.
+    """
+
+    cause: str
+    size: float
+    mean: float
+    shown_by: tuple[str, ...]
+    described: bool = False
+
+
+EFFECTS: Mapping[str, Effect] = MappingProxyType(
+    {
+        # tanh((2.5 mm - distance) / 0.5 mm): the risk falls steeply where the published curve passes 72 %.
+        "capsule_distance": Effect("location", 2.9, 0.261, ("location",)),
+        "third": Effect("location", 1.2, 0.096, ("report",)),
+        "microcalcification": Effect("texture", 2.6, 0.43, ("texture",), described=True),
+        "infiltrative_margin": Effect("margin", 1.8, 0.45, ("margin",), described=True),
+        "markedly_hypoechoic": Effect("echogenicity", 1.8, 0.356, ("echogenicity",), described=True),
+        "taller_than_wide": Effect("shape", 1.4, 0.431, ("shape",), described=True),
+        # Natural logarithm of the largest dimension over 8 mm; every report gives the size.
+        "size": Effect("shape", 0.4, -0.071, ("location", "texture", "report")),
+        "suspicious_nodes": Effect("report", 4.0, 0.295, ("report",)),
+        "family_history": Effect("report", 1.8, 0.102, ("report",)),
+        "age": Effect("age", -0.06, 0.168, ("age",)),
+        "male": Effect("sex", 1.0, 0.275, ("sex",)),
+    }
+)
+
+
+@dataclass(frozen=True)
+class RiskModel:
+    """The effects and the causes that act; `RiskModel()` is the model of the documentation."""
+
+    effects: Mapping[str, Effect] = field(default_factory=lambda: EFFECTS)
+    causes: frozenset[str] = ALL_CAUSES
+
+    def __post_init__(self) -> None:
+        check_causes(self.causes)
+
+    def without(self, causes: Iterable[str]) -> RiskModel:
+        """The same model with these causes switched off; raises InputError for one that it does not know."""
+        return replace(self, causes=self.causes - check_causes(causes))
+
+    def with_sizes(self, sizes: Mapping[str, float]) -> RiskModel:
+        """The same model with other sizes of effects; raises InputError for an unknown name or a size that is none."""
+        unknown = sorted(set(sizes) - set(self.effects))
+        if unknown:
+            raise InputError(f"effects: {', '.join(unknown)} not known; choose from {', '.join(self.effects)}")
+        for name, size in sizes.items():
+            if isinstance(size, bool) or not isinstance(size, int | float) or not math.isfinite(size):
+                raise InputError(f"effects: {name}: {size!r} is no number; give the change of the logit a unit")
+        changed = {name: replace(effect, size=sizes.get(name, effect.size)) for name, effect in self.effects.items()}
+        return replace(self, effects=changed)
+
+    @classmethod
+    def from_file(cls, path: Path) -> RiskModel:
+        """The model with the sizes of a JSON file {effect: size}; raises InputError if it cannot be used."""
+        try:
+            sizes = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read as JSON ({error}); write {{effect: size}}") from error
+        if not isinstance(sizes, dict):
+            raise InputError(f"{path}: it holds no effects; write {{effect: size}}")
+        return cls().with_sizes(sizes)
+
+    def terms(self, findings: Findings, measured: Measurements) -> dict[str, float]:
+        """Logit of every effect that acts, its mean taken off; 0 for one that does not."""
+        return {
+            name: effect.size * (value - effect.mean) if effect.cause in self.causes else 0.0
+            for (name, effect), value in zip(self.effects.items(), values(findings, measured).values(), strict=True)
+        }
+
+
+def values(findings: Findings, measured: Measurements) -> dict[str, float]:
+    """The findings as numbers, in the order of `EFFECTS`. The distance is the smaller of the two planes', in mm."""
     return {
-        "location": CAPSULE_EFFECT * closeness + THIRD_EFFECT[findings.third],
-        "texture": MICROCALCIFICATION_EFFECT * (findings.foci == "microcalcification"),
-        "margin": MARGIN_EFFECT * is_infiltrative(findings),
-        "echogenicity": MARKED_HYPOECHOGENICITY_EFFECT * (findings.echogenicity == "markedly hypoechoic"),
-        "shape": TALLER_EFFECT * measured.taller + SIZE_EFFECT * math.log(measured.size_mm / SIZE_CENTRE_MM),
-        "report": NODES_EFFECT * has_suspicious_nodes(findings) + FAMILY_EFFECT * findings.family_history,
-        "age": AGE_EFFECT_PER_YEAR * (findings.age - AGE_CENTRE),
-        "sex": MALE_EFFECT * (findings.sex == "M"),
+        "capsule_distance": math.tanh((CAPSULE_CENTRE_MM - measured.capsule_distance_mm) / CAPSULE_WIDTH_MM),
+        "third": THIRD[findings.third],
+        "microcalcification": float(findings.foci == "microcalcification"),
+        "infiltrative_margin": float(findings.margin in INFILTRATIVE_MARGINS),
+        "markedly_hypoechoic": float(findings.echogenicity == "markedly hypoechoic"),
+        "taller_than_wide": float(measured.taller),
+        "size": math.log(measured.size_mm / SIZE_CENTRE_MM),
+        "suspicious_nodes": float(findings.nodes in SUSPICIOUS_NODES),
+        "family_history": float(findings.family_history),
+        "age": findings.age - AGE_CENTRE,
+        "male": float(findings.sex == "M"),
     }
 
 
-def probability(values: dict[str, float], causes: frozenset[str] = ALL_CAUSES) -> float:
-    """True probability of LLNM from the terms of the causes that act."""
-    logit = INTERCEPT + sum(values[cause] - MEANS[cause] for cause in CAUSES if cause in causes)
-    return 1.0 / (1.0 + math.exp(-logit))
-
-
-def is_infiltrative(findings: Findings) -> bool:
-    """Whether the margin is ill-defined or spiculated."""
-    return findings.margin in INFILTRATIVE_MARGINS
-
-
-def has_suspicious_nodes(findings: Findings) -> bool:
-    """Whether the report tells of a suspicious lymph node."""
-    return findings.nodes in SUSPICIOUS_NODES
+def probability(terms: Mapping[str, float]) -> float:
+    """True probability of LLNM from the terms of the logit."""
+    return 1.0 / (1.0 + math.exp(-INTERCEPT - sum(terms.values())))
 
 
 def check_causes(names: Iterable[str]) -> frozenset[str]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from llnm.tmdl.config import TMDLConfig
+from llnm.tmdl.embeddings import Tokens
 
 Weights = dict[str, torch.Tensor]
 
@@ -102,17 +103,15 @@ class BidirectionalAttention(nn.Module):
         mixed = intra + self.config.alpha * cross
         return mixed / (1 + self.config.alpha) if self.config.mixing == "mean" else mixed
 
-    def forward(
-        self, image: torch.Tensor, text: torch.Tensor, text_mask: torch.Tensor | None, need_weights: bool
-    ) -> tuple[torch.Tensor, torch.Tensor, Weights]:
-        """Image (B, N, width) and text tokens (B, M, width) after the exchange, and the four attentions if wanted."""
+    def forward(self, image: Tokens, text: Tokens, need_weights: bool) -> tuple[torch.Tensor, torch.Tensor, Weights]:
+        """Image (B, N, width) and text values (B, M, width) after the exchange, and the four attentions if wanted."""
         dropout = self.config.attention_dropout if self.training else 0.0
-        image_query, image_key, image_value = self.project_image(image)
-        text_query, text_key, text_value = self.project_text(text)
-        within_image, a = attend(image_query, image_key, image_value, None, dropout, need_weights)
-        from_text, b = attend(image_query, text_key, text_value, text_mask, dropout, need_weights)
-        within_text, c = attend(text_query, text_key, text_value, text_mask, dropout, need_weights)
-        from_image, d = attend(text_query, image_key, image_value, None, dropout, need_weights)
+        image_query, image_key, image_value = self.project_image(image.values)
+        text_query, text_key, text_value = self.project_text(text.values)
+        within_image, a = attend(image_query, image_key, image_value, image.mask, dropout, need_weights)
+        from_text, b = attend(image_query, text_key, text_value, text.mask, dropout, need_weights)
+        within_text, c = attend(text_query, text_key, text_value, text.mask, dropout, need_weights)
+        from_image, d = attend(text_query, image_key, image_value, image.mask, dropout, need_weights)
         out_text = self.out_image if self.config.output_projection == "shared" else self.out_text
         names = ("image_to_image", "image_to_text", "text_to_text", "text_to_image")
         weights = {name: value for name, value in zip(names, (a, b, c, d), strict=True) if value is not None}

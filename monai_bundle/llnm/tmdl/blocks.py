@@ -11,6 +11,7 @@ from torch import nn
 
 from llnm.tmdl.attention import BidirectionalAttention, SelfAttention, Weights
 from llnm.tmdl.config import TMDLConfig
+from llnm.tmdl.embeddings import Tokens
 
 NORM_EPSILON = 1e-6
 
@@ -56,15 +57,16 @@ class FusionBlock(nn.Module):
         self.mlp_image, self.mlp_text = _mlp(config), _mlp(config)
         self.paper_residual = config.residual == "paper"
 
-    def forward(
-        self, image: torch.Tensor, text: torch.Tensor, text_mask: torch.Tensor | None, need_weights: bool
-    ) -> tuple[torch.Tensor, torch.Tensor, Weights]:
-        """Image (B, N, width) and text tokens (B, M, width); `text_mask` (B, M) bool, True where a token counts."""
-        normed = self.attention_norm_image(image), self.attention_norm_text(text)
-        attended_image, attended_text, weights = self.attention(*normed, text_mask, need_weights)
+    def forward(self, image: Tokens, text: Tokens, need_weights: bool) -> tuple[Tokens, Tokens, Weights]:
+        """Image and text tokens after the exchange, with the masks they came with, and the attentions if wanted."""
+        attended_image, attended_text, weights = self.attention(
+            Tokens(self.attention_norm_image(image.values), image.mask),
+            Tokens(self.attention_norm_text(text.values), text.mask),
+            need_weights,
+        )
         return (
-            self._finish(image, attended_image, self.mlp_norm_image, self.mlp_image),
-            self._finish(text, attended_text, self.mlp_norm_text, self.mlp_text),
+            Tokens(self._finish(image.values, attended_image, self.mlp_norm_image, self.mlp_image), image.mask),
+            Tokens(self._finish(text.values, attended_text, self.mlp_norm_text, self.mlp_text), text.mask),
             weights,
         )
 

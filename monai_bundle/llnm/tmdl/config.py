@@ -39,6 +39,10 @@ class TMDLConfig:
     depth: int = 16
     fusion_depth: int = 4
     image_tokens: Literal["separate", "stacked"] = "separate"
+    # Patches of location and texture on which there is no nodule: left out of attention and pooling, or kept.
+    blank_patches: Literal["masked", "kept"] = "masked"
+    # Share of the mosaic left out in training: its patches are random places of one margin, fewer say the same.
+    margin_dropout: float = 0.75
     report_length: Literal["tokens", "characters"] = "tokens"
     report_padding: Literal["masked", "unmasked"] = "masked"
     alpha: float = 1.0
@@ -65,6 +69,10 @@ class TMDLConfig:
             )
         if self.pooling == "cls" and not self.class_token:
             raise InputError("TMDL: pooling 'cls' needs class_token=True; set it or pool by 'mean'")
+        if self.image_tokens == "stacked" and (self.blank_patches == "masked" or self.margin_dropout > 0):
+            raise InputError(
+                "TMDL: stacked image tokens have no blank patches; set blank_patches='kept', margin_dropout=0"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` reads them back."""
@@ -83,6 +91,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     # The text: 50 characters zero-padded, one skip from the block's input (equations 9-10).
     "paper": {
+        "blank_patches": "kept",
+        "margin_dropout": 0.0,
         "report_length": "characters",
         "report_padding": "unmasked",
         "residual": "paper",
@@ -92,6 +102,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
     # tokens).
     "released": {
         "image_tokens": "stacked",
+        "blank_patches": "kept",
+        "margin_dropout": 0.0,
         "report_padding": "unmasked",
         "mixing": "mean",
         "output_projection": "shared",

@@ -1,13 +1,14 @@
 """Turns the eight inputs of one view into image tokens and text tokens.
 
 Comes in: the mapping of `TMDL.forward`, views already flattened into the batch. Goes out: image tokens (B, N, width),
-text tokens (B, M, width) and the text mask (B, M). An input that a patient lacks is replaced by a learned token that
+text tokens (B, M, width), and which of them count. An input that a patient lacks is replaced by a learned token that
 says "absent".
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -28,6 +29,46 @@ from llnm.tmdl.config import (
 )
 
 Inputs = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens (B, N, width) of one modality and their mask (B, N) bool, True where one counts; None where all do."""
+
+    values: torch.Tensor
+    mask: torch.Tensor | None = None
+
+    def compact(self) -> Tokens:
+        """Without the places that count in no row: those that count, in order, the rows padded to the longest.
+
+        What is masked changes nothing (attention and pooling leave it out), so the network computes the same with less.
+        """
+        if self.mask is None:
+            return self
+        longest = max(int(self.mask.sum(dim=1).max()), 1)
+        order = self.mask.byte().argsort(dim=1, descending=True, stable=True)[:, :longest]
+        values = self.values.gather(1, order[..., None].expand(-1, -1, self.values.shape[2]))
+        return Tokens(values, self.mask.gather(1, order))
+
+    def joined(self, other: Tokens) -> Tokens:
+        """These tokens followed by those."""
+        values = torch.cat((self.values, other.values), dim=1)
+        if self.mask is None and other.mask is None:
+            return Tokens(values)
+        return Tokens(values, torch.cat((self.known_mask(), other.known_mask()), dim=1))
+
+    def known_mask(self) -> torch.Tensor:
+        """The mask, all True where it is None."""
+        if self.mask is not None:
+            return self.mask
+        return torch.ones(self.values.shape[:2], dtype=torch.bool, device=self.values.device)
+
+    def mean(self) -> torch.Tensor:
+        """Mean of the tokens that count, (B, width)."""
+        if self.mask is None:
+            return self.values.mean(dim=1)
+        weight = self.mask.unsqueeze(-1).to(self.values.dtype)
+        return (self.values * weight).sum(dim=1) / weight.sum(dim=1)
 
 
 class Embeddings(nn.Module):
@@ -51,10 +92,9 @@ class Embeddings(nn.Module):
         self.absent = _positions(len(INPUTS), config.width) if config.absent_tokens else None
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Image tokens, text tokens, and the text mask, or None where every token counts."""
-        text, mask = self._text(inputs)
-        return self._image(inputs), text, mask
+    def forward(self, inputs: Inputs) -> tuple[Tokens, Tokens]:
+        """Image tokens and text tokens."""
+        return self._image(inputs), self._text(inputs)
 
     def _replace(self, tokens: torch.Tensor, name: InputName, inputs: Inputs) -> torch.Tensor:
         """`tokens` (B, n, width), with the learned "absent" token where the patient lacks input `name`."""
@@ -67,20 +107,37 @@ class Embeddings(nn.Module):
             )
         return torch.where(absent.bool()[:, None, None], self.absent[:, INPUTS.index(name), None], tokens)
 
-    def _image(self, inputs: Inputs) -> torch.Tensor:
+    def _image(self, inputs: Inputs) -> Tokens:
         if self.config.image_tokens == "stacked":
             stack = torch.cat([inputs[name] for name in IMAGE_INPUTS], dim=1)
-            tokens = self.patches(stack).flatten(2).transpose(1, 2)
+            tokens, mask = self.patches(stack).flatten(2).transpose(1, 2), None
         else:
             each = [self.patches(inputs[name]).flatten(2).transpose(1, 2) for name in IMAGE_INPUTS]
             tokens = torch.cat(
                 [self._replace(part, name, inputs) for part, name in zip(each, IMAGE_INPUTS, strict=True)], 1
             )
+            mask = torch.cat([self._patch_mask(name, inputs) for name in IMAGE_INPUTS], dim=1)
+            mask = None if self.config.blank_patches == "kept" else mask
         if self.class_token is not None:
             tokens = torch.cat((self.class_token.expand(len(tokens), -1, -1), tokens), dim=1)
-        return self.dropout(tokens + self.image_positions)
+            mask = None if mask is None else nn.functional.pad(mask, (1, 0), value=True)
+        return Tokens(self.dropout(tokens + self.image_positions), mask)
 
-    def _text(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _patch_mask(self, name: InputName, inputs: Inputs) -> torch.Tensor:
+        """Which patches of an image count, (B, 196): all of the margin, elsewhere those that show the nodule.
+
+        In training a share of the margin's is left out by lot. Of an absent image one token counts, which says so.
+        """
+        image = inputs[name]
+        if name == "margin":
+            mask = torch.ones(len(image), PATCHES, dtype=torch.bool, device=image.device)
+            if self.training and self.config.margin_dropout > 0:
+                mask = torch.rand(mask.shape, device=image.device) >= self.config.margin_dropout
+        else:
+            mask = nn.functional.max_pool2d(image, PATCH_SIDE).flatten(1) > 0
+        return _first_where(inputs.get(f"{name}_absent"), mask)
+
+    def _text(self, inputs: Inputs) -> Tokens:
         words, report_mask = self._report(inputs)
         age = inputs["age"]
         values = {
@@ -90,11 +147,10 @@ class Embeddings(nn.Module):
             "age": self.age(((age - AGE_CENTRE) / AGE_SCALE if self.config.age == "standardised" else age)[:, None]),
         }
         scalars = torch.cat([self._replace(values[name][:, None], name, inputs) for name in SCALAR_INPUTS], dim=1)
-        text = torch.cat((words, scalars + self.scalar_positions), dim=1)
+        text = self.dropout(torch.cat((words, scalars + self.scalar_positions), dim=1))
         if self.config.report_padding == "unmasked":
-            return self.dropout(text), None
-        always = torch.ones(len(text), len(SCALAR_INPUTS), dtype=torch.bool, device=text.device)
-        return self.dropout(text), torch.cat((report_mask, always), dim=1)
+            return Tokens(text)
+        return Tokens(text, nn.functional.pad(report_mask, (0, len(SCALAR_INPUTS)), value=True))
 
     def _report(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
         """Word tokens (B, 50, width) and their mask; shorter reports are zero-padded, as in the released code."""
@@ -107,10 +163,15 @@ class Embeddings(nn.Module):
         absent = inputs.get("report_absent")
         if absent is not None and bool(absent.any()):
             words = self._replace(words, "report", inputs)
-            # One token says "absent"; the other places of that report stay masked.
-            first = torch.arange(REPORT_TOKENS, device=mask.device) == 0
-            mask = torch.where(absent.bool()[:, None], first[None], mask)
-        return words + self.report_positions, mask
+        return words + self.report_positions, _first_where(absent, mask)
+
+
+def _first_where(absent: torch.Tensor | None, mask: torch.Tensor) -> torch.Tensor:
+    """The mask (B, N), with the first place alone in the rows that are absent."""
+    if absent is None:
+        return mask
+    first = torch.arange(mask.shape[1], device=mask.device) == 0
+    return torch.where(absent.bool()[:, None], first[None], mask)
 
 
 def _positions(count: int, width: int) -> nn.Parameter:

@@ -16,7 +16,7 @@ from torch import nn
 from llnm.tmdl.attention import Weights
 from llnm.tmdl.blocks import NORM_EPSILON, FusionBlock, SelfAttentionBlock
 from llnm.tmdl.config import VIEW_INPUTS, TMDLConfig, preset_config
-from llnm.tmdl.embeddings import Embeddings
+from llnm.tmdl.embeddings import Embeddings, Tokens
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,11 @@ class TMDL(nn.Module):
         `<input>_absent` (B,) or (B, V) bool marks what is lacking.
         """
         flat, patients, views = _flatten_views(inputs)
-        image, text, text_mask = self.embeddings(flat)
-        tokens, mask, weights = self._encode(image, text, text_mask, attention)
-        features = self._pool(tokens, mask).view(patients, views, -1)
+        image, text = self.embeddings(flat)
+        if not (attention or torch.jit.is_tracing()):
+            image, text = image.compact(), text.compact()
+        tokens, weights = self._encode(image, text, attention)
+        features = self._pool(tokens).view(patients, views, -1)
         view_mask = inputs.get("view_mask")
         if view_mask is None:
             view_mask = torch.ones(patients, views, dtype=torch.bool, device=features.device)
@@ -88,30 +90,21 @@ class TMDL(nn.Module):
             logits = self.head((features * share).sum(dim=1))
         return TMDLOutput(logits, features, tuple(weights))
 
-    def _encode(
-        self, image: torch.Tensor, text: torch.Tensor, text_mask: torch.Tensor | None, attention: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None, list[Weights]]:
+    def _encode(self, image: Tokens, text: Tokens, attention: bool) -> tuple[Tokens, list[Weights]]:
         collected = []
         for fusion in self.fusion:
-            image, text, weights = fusion(image, text, text_mask, attention)
+            image, text, weights = fusion(image, text, attention)
             collected.append(weights)
-        tokens = torch.cat((image, text), dim=1)
-        mask = None
-        if text_mask is not None:
-            mask = torch.cat((text_mask.new_ones(image.shape[:2]), text_mask), dim=1)
+        tokens = image.joined(text)
+        values = tokens.values
         for block in self.joint:
-            tokens, weights = block(tokens, mask, attention)
+            values, weights = block(values, tokens.mask, attention)
             collected.append(weights)
-        return self.norm(tokens), mask, collected if attention else []
+        return Tokens(self.norm(values), tokens.mask), collected if attention else []
 
-    def _pool(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def _pool(self, tokens: Tokens) -> torch.Tensor:
         """One vector a view, (B, width): the class token, or the mean of the tokens that count."""
-        if self.config.pooling == "cls":
-            return tokens[:, 0]
-        if mask is None:
-            return tokens.mean(dim=1)
-        weight = mask.unsqueeze(-1).to(tokens.dtype)
-        return (tokens * weight).sum(dim=1) / weight.sum(dim=1)
+        return tokens.values[:, 0] if self.config.pooling == "cls" else tokens.mean()
 
 
 def _flatten_views(inputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], int, int]:
