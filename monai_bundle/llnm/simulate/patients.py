@@ -1,7 +1,7 @@
 """Whole simulated patients: anatomy, findings, risk and label, then the two views and the report.
 
-Comes in: a seed and the risk model. Goes out: `Truth` (fast, no picture) or `SimulatedPatient` with its `Case`. The same
-seed gives the same patient; another risk model changes only the probability, the label and the nodes.
+Comes in: a seed and the risk model. Goes out: `Truth` (fast, no picture) or `SimulatedPatient` with its `Case`. The
+same seed gives the same patient; another risk model changes only the probability, the label and the nodes.
 """
 
 from __future__ import annotations

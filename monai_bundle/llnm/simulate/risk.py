@@ -1,4 +1,4 @@
-"""The stated risk model of simulated patients: which finding moves the risk of LLNM by how much, and which input shows it.
+"""The stated risk model of simulated patients: which finding moves the risk by how much, and which input shows it.
 
 Comes in: a patient's `Findings` and the `Measurements` of the two planes. Goes out: the terms of the logit and the
 probability. This is a synthetic model whose signs follow the literature (closeness to the capsule and the upper third:
