@@ -18,13 +18,13 @@ $(UV):
 # torch and torchvision are asked for in one install, so that their builds match.
 .venv/.done: pyproject.toml | $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
-	$(UV) pip install --quiet --python .venv torch torchvision -e ".[dev]"
+	$(UV) pip install --quiet --compile-bytecode --python .venv torch torchvision -e ".[dev]"
 	touch $@
 
 # The server's environment holds the oldest numpy and pydicom that the core supports.
 .venv-server/.done: pyproject.toml | $(UV)
 	test -x .venv-server/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-server
-	$(UV) pip install --quiet --python .venv-server torch torchvision -e ".[server,test]"
+	$(UV) pip install --quiet --compile-bytecode --python .venv-server torch torchvision -e ".[server,test]"
 	touch $@
 
 # Columns of cohort.csv: 5 age, 6 sex, 7 and 8 the spacings.

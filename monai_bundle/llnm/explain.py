@@ -41,9 +41,8 @@ def check_method(method: str) -> None:
 def contributions(prediction: Prediction, method: str = "full") -> dict[str, float] | None:
     """Contribution of each input in points of probability; 0 for an input the patient lacks; None without a risk.
 
-    The value of a set of inputs is the network's probability, before a site's calibration, with the other inputs
-    replaced by their learned "absent" tokens. Raises InputError for a method that is not known, or a preset without
-    such tokens.
+    The value of a set of inputs is the probability, calibrated as the patient's was, with the other inputs replaced by
+    their learned "absent" tokens. Raises InputError for a method that is not known, or a preset without such tokens.
     """
     check_method(method)
     if method == "none" or prediction.risk is None:
@@ -51,11 +50,11 @@ def contributions(prediction: Prediction, method: str = "full") -> dict[str, flo
     network = load_tmdl(prediction.weights)
     if not network.config.absent_tokens:
         raise InputError(f"explain: preset {network.config.preset!r} cannot go without inputs; use --explain none")
-    inputs = dict(prediction.risk.inputs)
+    inputs, calibration = dict(prediction.risk.inputs), prediction.risk.calibration
     present = [name for name in INPUTS if not _all_absent(inputs, name)]
 
     def value(coalitions: Coalitions) -> npt.NDArray[np.float64]:
-        return _probabilities(network, inputs, present, coalitions)
+        return calibration(_logits(network, inputs, present, coalitions))
 
     shares = exact_shapley(value, len(present)) if method == "full" else sampled_shapley(value, len(present))
     by_name = dict(zip(present, map(float, shares), strict=True))
@@ -98,10 +97,10 @@ def _all_absent(inputs: dict[str, torch.Tensor], name: str) -> bool:
     return bool((absent | ~inputs["view_mask"]).all()) if name in VIEW_INPUTS else bool(absent.all())
 
 
-def _probabilities(
+def _logits(
     network: TMDL, inputs: dict[str, torch.Tensor], present: Sequence[str], coalitions: Coalitions
 ) -> npt.NDArray[np.float64]:
-    """Probability of each coalition of the `present` inputs, the others absent; in batches."""
+    """Logit of each coalition of the `present` inputs, the others absent; in batches."""
     results = []
     with torch.inference_mode():
         for start in range(0, len(coalitions), BATCH):
@@ -113,5 +112,5 @@ def _probabilities(
                     removed = removed[:, None].expand(-1, inputs["view_mask"].shape[1])
                 already = batch.get(f"{name}_absent")
                 batch[f"{name}_absent"] = removed if already is None else removed | already
-            results.append(network(batch).probability.double())
+            results.append(network(batch).logits[:, -1].double())
     return torch.cat(results).numpy()

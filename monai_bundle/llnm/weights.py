@@ -33,6 +33,7 @@ BUNDLES: dict[NetworkName, str] = {
 REPORT_ENCODER = "report_encoder"
 RESEARCH = "research"
 WEIGHTS_RECORD = "weights.json"
+CALIBRATION = "calibration.json"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -88,24 +89,35 @@ def calibrate(
     positive: Positive = None,
     name: Annotated[str | None, typer.Option(help="Name of the calibration, shown in every result.")] = None,
     threshold: Annotated[float, typer.Option(help="Cut-off at which accuracy is compared.")] = 0.5,
+    coverage: Annotated[float, typer.Option(help="How often a set of answers is to hold the true one.")] = 0.9,
+    missing: Annotated[
+        str | None, typer.Option(help="Column that says what a patient lacked, such as missing; empty for nothing.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split into folds.")] = 0,
 ) -> None:
     """Fit Platt's line to your own site's patients; what it gains is measured on patients it was not fitted to."""
     if out.is_dir():
         raise InputError(f"{out}: is a folder; give a file such as site.json")
-    read = _read(scores, label, score, patient, positive, [])
+    read = _read(scores, label, score, patient, positive, [missing] if missing else [])
     from llnm.evaluation.calibration import LogitLine, compare_recalibrations, fit_recalibration
+    from llnm.evaluation.conformal import fit_conformal
+    from llnm.evaluation.scores import Scores
     from llnm.weights import file_sha256
 
     line = fit_recalibration(read, "platt")
     if not isinstance(line, LogitLine):
         raise TypeError("Platt's scaling is a line")
+    answered = read.answered
+    lacking = answered.table[missing].astype(str).str.strip() if missing else None
+    complete = None if lacking is None else lacking.isin(("", "nan", "[]", "0", "False")).to_numpy()
+    sets = fit_conformal(Scores(line(answered.score), answered.label, answered.patient), complete, coverage)
     table = compare_recalibrations(read, threshold, ("platt",), seed=seed).set_index("recalibration")
     before, after = (table.loc[row].to_dict() for row in ("none", "platt"))
     record: dict[str, Any] = {
         "name": name or f"{out.stem} ({read.patients} patients)",
         "slope": line.slope,
         "intercept": line.intercept,
+        "conformal": asdict(sets),
         "patients": read.patients,
         "positives": int(read.label.sum()),
         "cross_fitted": {"before": before, "after": after},

@@ -51,6 +51,9 @@ def predict(
     report_encoder: Annotated[Path | None, typer.Option(help="Folder with another BERT, 768 wide.")] = None,
     patient: Annotated[str, typer.Option(help="Pseudonym shown in the result; never a name.")] = "anonymous",
     threshold: Annotated[float, typer.Option(help="Probability from which the decision is positive.")] = 0.5,
+    abstain: Annotated[
+        bool, typer.Option(help="Decide only where one answer is left at the coverage of the calibration.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the margin samples.")] = 0,
 ) -> None:
     """Predict the risk of lateral lymph node metastasis of one patient."""
@@ -85,6 +88,7 @@ def predict(
         "weights": weights,
         "report_encoder": report_encoder,
         "threshold": threshold,
+        "abstain": abstain,
         "preset": preset,
         "seed": seed,
     }
@@ -152,6 +156,9 @@ def _summarise(result: Mapping[str, Any], out: Path) -> None:
             f"Risk of lateral lymph node metastasis [bold]{risk['probability']:.0%}[/] "
             f"({low:.0%} to {high:.0%}): {risk['decision']} at threshold {risk['threshold']:g}"
         )
+        if risk["answers"] is not None:
+            left = " or ".join(risk["answers"]) or "neither fits"
+            console.print(f"Not ruled out at {risk['coverage']:.0%} coverage: {left}")
     for label in ("missing", "warnings"):
         if result[label]:
             console.print(f"{label.capitalize()}: {'; '.join(result[label])}", markup=False)

@@ -26,7 +26,9 @@ def train(
     ] = None,
     measure: Annotated[list[Path] | None, typer.Option(help="Annotated folder(s) to measure on only.")] = None,
     simulated: Annotated[int | None, typer.Option(help="Simulated views to add (nodule, gland).")] = None,
-    without: Annotated[str | None, typer.Option(help="Augmentation to leave out, NAME,NAME (nodule, gland).")] = None,
+    without: Annotated[
+        str | None, typer.Option(help="NAME,NAME to leave out: augmentations (nodule, gland), inputs (llnm).")
+    ] = None,
     start_from: Annotated[Path | None, typer.Option(help="Weights to go on from (nodule, gland).")] = None,
     pretrained: Annotated[bool | None, typer.Option(help="Start from ImageNet weights (nodule, gland).")] = None,
     validation: Annotated[
@@ -51,6 +53,13 @@ def train(
     images_per_patient: Annotated[
         int | None, typer.Option(help="At most so many images of a patient or sweep, evenly spread (nodule, gland).")
     ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of features that runs share; in --out else (llnm).")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="default, paper or released (llnm).")] = None,
+    size: Annotated[str | None, typer.Option(help="small or base (llnm).")] = None,
+    fusion_depth: Annotated[int | None, typer.Option(help="Blocks that exchange image and text (llnm).")] = None,
+    class_weights: Annotated[bool | None, typer.Option(help="Weigh both classes alike (llnm).")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     mlflow: Annotated[
         str | None, typer.Option(help="Where MLflow keeps its runs (nodule, gland; extra mlflow).")
@@ -98,6 +107,11 @@ def train(
         "images_per_patient": images_per_patient,
         "seed": seed,
         "mlflow_uri": mlflow,
+        "cache_dir": None if cache is None else str(cache),
+        "preset": preset,
+        "size": size,
+        "choices": None if fusion_depth is None else {"fusion_depth": fusion_depth},
+        "class_weights": class_weights,
         "threads": threads,
         "resume": resume,
     }
@@ -139,15 +153,13 @@ def _yolo(network: str, data: list[Path], measure: list[Path], out: Path, settin
     return train_yolo(YoloPlan(folders, held_back, **others), out, measured=measure, threads=settings["threads"])
 
 
-def _llnm(network: str, data: list[Path], measure: list[Path], out: Path, settings: Settings) -> Settings:
-    from llnm.training.llnm import Plan
+def _llnm(network: str, data: list[Path], measure: list[Path], out: Path, settings: Settings) -> Settings | None:
     from llnm.training.llnm import train as run
 
     if len(data) != 1:
         raise InputError("data: one cohort.csv is expected; make one with: llnm simulate")
-    names = ("fold", "folds", "seed", "max_epochs", "batch_size", "learning_rate", "threads")
-    plan = Plan(str(data[0]), **{name: settings[name] for name in names if name in settings})
-    return run(plan, out, settings["resume"])
+    changed = {name: value for name, value in settings.items() if name not in ("weights", "threads", "resume")}
+    return run(changed | {"cohort": str(data[0])}, out, resume=settings["resume"], threads=settings["threads"])
 
 
 def _quality(network: str, data: list[Path], measure: list[Path], out: Path, settings: Settings) -> Settings:

@@ -12,7 +12,8 @@ from pathlib import Path
 from llnm.case import Case, Plane
 from llnm.errors import InputError
 from llnm.imaging import Vascularity, measure_vascularity
-from llnm.pipeline.risk import Calibration, Risk, estimate_risk, load_report_encoder, load_tmdl
+from llnm.pipeline.calibration import Calibration, shipped_calibration
+from llnm.pipeline.risk import Risk, estimate_risk, load_report_encoder, load_tmdl
 from llnm.pipeline.views import MeasuredView, Point, measure_view
 
 __all__ = ["Calibration", "MeasuredView", "Prediction", "Risk", "measure_view", "predict"]
@@ -49,7 +50,7 @@ class Prediction:
         )
 
 
-def predict(
+def predict(  # noqa: PLR0913 - each is one option of an examination
     case: Case,
     *,
     points: Mapping[Plane, Point] | None = None,
@@ -57,13 +58,16 @@ def predict(
     report_encoder: Path | None = None,
     calibration: Calibration | None = None,
     threshold: float = DECISION_THRESHOLD,
+    abstain: bool = False,
     preset: str | None = None,
     seed: int = 0,
 ) -> Prediction:
     """Risk of lateral lymph node metastasis of one patient, with everything it was derived from.
 
     `points`: (x, y) in a view's pixels, to choose between nodules. `weights`: a folder that holds the three bundles;
-    `report_encoder`: a folder with another BERT (768 wide); `preset`: refuse weights of any other preset. The same
+    `report_encoder`: a folder with another BERT (768 wide); `preset`: refuse weights of any other preset.
+    `calibration`: a site's, applied to the probabilities that the weights' own gives. `abstain`: decide only where the
+    conformal set leaves one answer. The same
     case and seed give the same result. Raises InputError where a given input cannot be used; where no nodule is found
     the risk is None and a warning says so.
     """
@@ -92,7 +96,8 @@ def predict(
             views,
             seed=seed,
             threshold=threshold,
-            calibration=calibration or Calibration(),
+            calibration=_calibration(calibration, weights),
+            abstain=abstain,
         )
     return Prediction(
         case=case,
@@ -105,6 +110,11 @@ def predict(
         seed=seed,
         weights=weights,
     )
+
+
+def _calibration(site: Calibration | None, weights: Path | None) -> Calibration:
+    own = shipped_calibration(weights)
+    return own if site is None else site.after(own)
 
 
 def _missing(case: Case, views: Mapping[Plane, MeasuredView]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 from llnm import NOTICE, __version__
 from llnm.case import PLANES
 from llnm.pipeline import MeasuredView, Prediction
-from llnm.pipeline.risk import INTERVAL_METHOD, load_tmdl
+from llnm.pipeline.risk import INTERVAL_METHOD, Risk, load_tmdl
 from llnm.weights import weights_record
 
 SCHEMA_VERSION = "1.0"
@@ -40,9 +40,11 @@ def as_result(
             "interval_method": None if risk is None else INTERVAL_METHOD,
             "decision": "abstain" if risk is None else risk.decision,
             "threshold": prediction.threshold,
-            "calibration": None if risk is None else risk.calibration,
+            "calibration": None if risk is None else risk.calibration.name,
+            "coverage": risk.calibration.conformal.coverage if risk and risk.calibration.conformal else None,
+            "answers": None if risk is None or risk.answers is None else list(risk.answers),
         },
-        "stage": None,
+        "stage": _stage(risk),
         "features": _by_plane(prediction, lambda view: view.features.as_dict()),
         "location": _location(prediction),
         "contributions": None if contributions is None else dict(contributions),
@@ -53,6 +55,13 @@ def as_result(
         "warnings": list(prediction.warnings),
         "provenance": _provenance(prediction),
     }
+
+
+def _stage(risk: Risk | None) -> dict[str, Any] | None:
+    """The likeliest level with the probability of each, for a positive patient; None for the others."""
+    if risk is None or risk.levels is None or risk.decision != "positive":
+        return None
+    return {"level": max(risk.levels, key=risk.levels.__getitem__), **risk.levels}
 
 
 def _by_plane(prediction: Prediction, values: Any) -> dict[str, Any]:

@@ -5,22 +5,21 @@ Comes in: measured views, report, age, sex. Goes out: the probability with its i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from llnm.case import PLANES, Case, Mask, Plane
-from llnm.errors import InputError
 from llnm.features import network_images
+from llnm.pipeline.calibration import Answer, Calibration
 from llnm.pipeline.views import MeasuredView
+from llnm.staging import LEVELS
 from llnm.text import ReportEncoder
-from llnm.tmdl import TMDL, TMDLConfig
+from llnm.tmdl import TMDL, TMDLConfig, TMDLOutput
 from llnm.tmdl.config import REPORT_TOKENS, WORD_VECTOR_WIDTH
 from llnm.weights import load_state_dict, metadata, report_encoder_folder, weights_file
 
@@ -29,35 +28,20 @@ Decision = Literal["positive", "negative", "abstain"]
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Platt scaling fitted on a site's own patients: probability = sigmoid(slope * logit + intercept)."""
-
-    name: str = "none"
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    @classmethod
-    def from_file(cls, path: Path) -> Calibration:
-        """Calibration from a JSON file with `name`, `slope`, `intercept`; raises InputError if it is none."""
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            calibration = cls(str(values["name"]), float(values["slope"]), float(values["intercept"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: is no calibration ({error}); make one with: llnm calibrate") from error
-        if not (np.isfinite([calibration.slope, calibration.intercept]).all() and calibration.slope > 0):
-            raise InputError(f"{path}: slope must be positive and both numbers finite; make it again: llnm calibrate")
-        return calibration
-
-
-@dataclass(frozen=True)
 class Risk:
-    """Probability of metastasis with its interval; `inputs` is what the network saw, for explanations."""
+    """Probability of metastasis with its interval; `inputs` is what the network saw, for explanations.
+
+    `answers`: those of a conformal set that cannot be ruled out, None without calibrated sets. `levels`: probability of
+    each level of `llnm.staging` given metastasis, None for weights without such a head.
+    """
 
     probability: float
     interval: tuple[float, float]
     decision: Decision
     threshold: float
-    calibration: str
+    calibration: Calibration
+    answers: tuple[Answer, ...] | None
+    levels: Mapping[str, float] | None
     inputs: Mapping[str, torch.Tensor]
 
 
@@ -86,8 +70,12 @@ def estimate_risk(
     seed: int,
     threshold: float,
     calibration: Calibration,
+    abstain: bool = False,
 ) -> Risk:
-    """Probability for the target outline; the interval is the range over plausible outlines and margin samples."""
+    """Probability for the target outline; the interval is the range over plausible outlines and margin samples.
+
+    With `abstain` there is a decision only where the conformal set holds one answer and it is the same.
+    """
     variants = max(len(view.outlines) for view in views.values()) + 1
     # One more margin sample than outlines, so that given masks have an interval too.
     runs = [_outlines(views, index) for index in range(max(variants, 3))]
@@ -97,17 +85,40 @@ def estimate_risk(
     ]
     joined = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     with torch.inference_mode():
-        logits = network(joined).logits[:, -1].double().numpy()
-    probabilities = 1 / (1 + np.exp(-(calibration.slope * logits + calibration.intercept)))
-    low, high = float(probabilities.min()), float(probabilities.max())
+        answer = network(joined)
+    probabilities = calibration(answer.logits[:, -1].double().numpy())
+    probability, low, high = (float(value) for value in (probabilities[0], probabilities.min(), probabilities.max()))
+    sets = calibration.conformal
+    answers = None if sets is None else sets.answers(probability, bool(is_complete(batches[0])))
+    decision = decide(probability, (low, high), threshold)
+    if abstain and answers is not None and answers != (decision,):
+        decision = "abstain"
     return Risk(
-        probability=float(probabilities[0]),
+        probability=probability,
         interval=(low, high),
-        decision=decide(float(probabilities[0]), (low, high), threshold),
+        decision=decision,
         threshold=threshold,
-        calibration=calibration.name,
+        calibration=calibration,
+        answers=answers,
+        levels=_levels(answer),
         inputs=batches[0],
     )
+
+
+def is_complete(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Of which patients both views and every input are there, (B,) bool."""
+    lacking = ~inputs["view_mask"].all(dim=1)
+    for name, absent in inputs.items():
+        if name.endswith("_absent"):
+            lacking = lacking | (absent & inputs["view_mask"] if absent.ndim > 1 else absent[:, None]).any(dim=1)
+    return ~lacking
+
+
+def _levels(answer: TMDLOutput) -> dict[str, float] | None:
+    """Of the first of a batch."""
+    if answer.level_probabilities is None:
+        return None
+    return dict(zip(LEVELS, map(float, answer.level_probabilities[0]), strict=True))
 
 
 def decide(probability: float, interval: tuple[float, float], threshold: float) -> Decision:

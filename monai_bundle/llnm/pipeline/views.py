@@ -75,12 +75,14 @@ class MeasuredView:
         return figures
 
 
-def measure_view(view: View, point: Point | None = None, weights: Path | None = None) -> MeasuredView | str:
+def measure_view(
+    view: View, point: Point | None = None, weights: Path | None = None, judged: bool = True
+) -> MeasuredView | str:
     """Prepare, segment and measure one view; a sentence instead where there is no nodule or no B-mode to measure.
 
     `point`: (x, y) of the nodule to take, in pixels. `weights`: a folder of bundles, else the shipped ones. Given masks
-    are taken as they are. Raises InputError for a given nodule mask that lies wholly outside the given gland mask, or a
-    point at no nodule.
+    are taken as they are, and only if `judged` is their frame checked for being a thyroid at all. Raises InputError for
+    a given nodule mask that lies wholly outside the given gland mask, or a point at no nodule.
     """
     if is_colour_doppler(view.image):
         return f"{view.plane}: this is a colour Doppler frame, which the networks never see; give the B-mode frame"
@@ -103,7 +105,7 @@ def measure_view(view: View, point: Point | None = None, weights: Path | None = 
     else:
         candidates = components(given)
         nodule, outlines = choose(candidates, "nodule", given.shape, point=point), ()
-        distribution = check_distribution(prepared, weights_file("nodule", weights))
+        distribution = check_distribution(prepared, weights_file("nodule", weights)) if judged else None
     gland, warnings = _gland(view, prepared, nodule, found, weights)
     features = measure(prepared.bmode, nodule, gland, prepared.spacing_mm, view.plane)
     return MeasuredView(

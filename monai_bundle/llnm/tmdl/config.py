@@ -54,6 +54,8 @@ class TMDLConfig:
     head: Literal["mlp", "linear"] = "mlp"
     logits: Literal[1, 2] = 1
     two_views: Literal["feature", "logit"] = "feature"
+    # Ordered levels of metastasis (`llnm.staging`) that a second head tells apart; 0 has no such head.
+    levels: int = 3
     size: Literal["padded", "resize-crop"] = "padded"
     age: Literal["standardised", "raw"] = "standardised"
     absent_tokens: bool = True
@@ -67,6 +69,8 @@ class TMDLConfig:
             raise InputError(
                 f"TMDL: fusion_depth {self.fusion_depth} is outside 0-{self.depth} (depth); change one of them"
             )
+        if self.levels == 1 or self.levels < 0:
+            raise InputError(f"TMDL: levels {self.levels} is not possible; give 2 or more, or 0 for no such head")
         if self.pooling == "cls" and not self.class_token:
             raise InputError("TMDL: pooling 'cls' needs class_token=True; set it or pool by 'mean'")
         if self.image_tokens == "stacked" and (self.blank_patches == "masked" or self.margin_dropout > 0):
@@ -97,6 +101,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "report_padding": "unmasked",
         "residual": "paper",
         "absent_tokens": False,
+        "levels": 0,
     },
     # The released code, with its faults repaired as far as needed to run (text layers in all four fusion blocks, 50
     # tokens).
@@ -114,6 +119,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "size": "resize-crop",
         "age": "raw",
         "absent_tokens": False,
+        "levels": 0,
         "dropout": 0.3,
         "attention_dropout": 0.2,
     },

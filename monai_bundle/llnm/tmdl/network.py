@@ -21,16 +21,48 @@ from llnm.tmdl.embeddings import Embeddings, Tokens
 
 @dataclass(frozen=True)
 class TMDLOutput:
-    """`logits` (B, K); `features` (B, V, width) of each view; `attention`: a mapping for each block, or empty."""
+    """`logits` (B, K); `features` (B, V, width) of each view; `attention`: a mapping for each block, or empty.
+
+    `level_logits` (B, levels - 1): of a level above the first, above the second, ..., given metastasis; None without
+    that head.
+    """
 
     logits: torch.Tensor
     features: torch.Tensor
     attention: tuple[Weights, ...] = ()
+    level_logits: torch.Tensor | None = None
 
     @property
     def probability(self) -> torch.Tensor:
         """Probability of metastasis, (B,): one sigmoid of the last logit (the released code adds a softmax)."""
         return torch.sigmoid(self.logits[:, -1])
+
+    @property
+    def level_probabilities(self) -> torch.Tensor | None:
+        """Probability of each level given metastasis, (B, levels); None without that head."""
+        if self.level_logits is None:
+            return None
+        above = torch.sigmoid(self.level_logits)
+        return -torch.diff(above, dim=1, prepend=torch.ones_like(above[:, :1]), append=torch.zeros_like(above[:, :1]))
+
+
+class OrdinalHead(nn.Module):
+    """One score and increasing cut points: logits of exceeding each level but the last (Cao et al. 2020, CORAL).
+
+    The cut points are a first one and steps that cannot be negative, so the levels stay in order for every patient.
+    """
+
+    def __init__(self, width: int, levels: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1, bias=False)
+        self.first = nn.Parameter(torch.zeros(1))
+        self.steps = nn.Parameter(torch.zeros(levels - 2))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Features (B, width) to logits (B, levels - 1)."""
+        cuts = torch.cat((self.first, nn.functional.softplus(self.steps))).cumsum(dim=0)
+        logits: torch.Tensor = self.score(features) - cuts
+        return logits
 
 
 class TMDL(nn.Module):
@@ -51,6 +83,8 @@ class TMDL(nn.Module):
             self.head = nn.Sequential(
                 hidden, nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.width, config.logits)
             )
+
+        self.level_head = OrdinalHead(config.width, config.levels) if config.levels else None
 
     @classmethod
     def from_preset(cls, preset: str = "default", size: str = "base", **changes: Any) -> TMDL:
@@ -84,11 +118,19 @@ class TMDL(nn.Module):
         if view_mask is None:
             view_mask = torch.ones(patients, views, dtype=torch.bool, device=features.device)
         share = (view_mask / view_mask.sum(dim=1, keepdim=True).clamp(min=1)).to(features.dtype).unsqueeze(-1)
+        return TMDLOutput(
+            self._of_views(self.head, features, share),
+            features,
+            tuple(weights),
+            None if self.level_head is None else self._of_views(self.level_head, features, share),
+        )
+
+    def _of_views(self, head: nn.Module, features: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        """What `head` says of a patient: of the mean of the views' features, or the mean of what it says of each."""
         if self.config.two_views == "logit":
-            logits = (self.head(features) * share).sum(dim=1)
-        else:
-            logits = self.head((features * share).sum(dim=1))
-        return TMDLOutput(logits, features, tuple(weights))
+            return (head(features) * share).sum(dim=1)
+        answer: torch.Tensor = head((features * share).sum(dim=1))
+        return answer
 
     def _encode(self, image: Tokens, text: Tokens, attention: bool) -> tuple[Tokens, list[Weights]]:
         collected = []

@@ -13,41 +13,65 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from llnm.case import PLANES, Mask
+from llnm.case import PLANES, Case, Mask
 from llnm.cohort import CohortPatient, fingerprint, read_patient
+from llnm.cohort.table import FILES
 from llnm.errors import InputError
 from llnm.features import measure, network_images
 from llnm.files import whole_file
+from llnm.pipeline.risk import clinical_inputs, load_report_encoder
 from llnm.pipeline.views import MeasuredView, measure_view
 from llnm.tmdl import TMDLConfig
+from llnm.weights import file_sha256, report_encoder_folder
 
 # A network's outline differs from the true one: each patient is cached with the given masks and with disturbed ones.
 VARIANTS = 3
 LARGEST_DISTURBANCE = 0.12
 
 
+# Of a row, what its features depend on: not who it is, nor its label.
+_COLUMNS = ("report", "age", "sex", *FILES, *(f"{plane}_spacing_mm" for plane in PLANES))
+
+
 def cached_tensors(
     row: Mapping[str, str], folder: Path, config: TMDLConfig, cache: Path, seed: int
 ) -> dict[str, torch.Tensor]:
-    """Feature images (variant, plane, 1, 224, 224) as uint8 and values (variant, plane), from `cache` or made anew.
+    """The eight inputs of one patient and what is absent, from `cache` or made anew.
 
-    What is cached is known by the content of the row's files, the configuration and the seed, not by a name.
+    Feature images (variant, plane, 1, 224, 224) uint8, their values (variant, plane); report vectors (50, 768) in half
+    precision; age and sex. What is cached is known by the content of the row's files, by what of the configuration it
+    depends on, and by the seed, not by a name: two cohorts that differ in their labels alone share it.
     """
-    path = cache / f"{fingerprint(row, folder, str(config.as_dict()), str(seed))}.npz"
+    known = {column: row.get(column, "") for column in _COLUMNS}
+    settings = (config.size, config.report_length, str(config.absent_tokens), file_sha256(_encoder_weights()))
+    path = cache / f"{fingerprint(known, folder, *settings, str(seed))}.npz"
     if not path.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        arrays = _tensors(read_patient(row, folder), config, seed)
         # A file and not its name, to which NumPy would add a suffix.
         with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **_tensors(read_patient(row, folder), config, seed))  # type: ignore[arg-type]
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     with np.load(path) as stored:
         return {name: torch.from_numpy(stored[name]) for name in stored.files}
 
 
+def _encoder_weights() -> Path:
+    return report_encoder_folder() / "model.safetensors"
+
+
 def _tensors(patient: CohortPatient, config: TMDLConfig, seed: int) -> dict[str, np.ndarray]:
+    case = patient.case
+    clinical = clinical_inputs(load_report_encoder(), config, [case.report], [case.age], [case.sex])
+    known = {name: value[0].numpy() for name, value in clinical.items()}
+    return _view_tensors(case, config, seed) | known | {"report": known["report"].astype(np.float16)}
+
+
+def _view_tensors(case: Case, config: TMDLConfig, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    measured = {plane: measure_view(view) for plane, view in patient.case.views.items()}
+    measured = {plane: measure_view(view, judged=False) for plane, view in case.views.items()}
     usable = {plane: view for plane, view in measured.items() if isinstance(view, MeasuredView)}
     if not usable:
-        raise InputError(f"patient {patient.case.patient}: no view shows a nodule; give a nodule mask")
+        raise InputError(f"patient {case.patient}: no view shows a nodule; give a nodule mask")
     side = (VARIANTS, len(PLANES), 1, 224, 224)
     out: dict[str, np.ndarray] = {name: np.zeros(side, np.uint8) for name in ("location", "texture", "margin")}
     out |= {name: np.zeros(side[:2], np.float32) for name in ("echogenicity", "shape")}

@@ -1,205 +1,202 @@
-"""Trains the TMDL network on a cohort, and measures it on held-back patients.
+"""Trains the TMDL network on a cohort as its bundle's config says, calibrates it, measures it on patients held back.
 
-Comes in: a cohort table. Goes out, in one folder: `model.pt` (half precision), `training.json` (data, split, seed,
-figures), `held_back.csv` (one row a patient), a cache of features and checkpoints from which an interrupted training
-goes on.
+Comes in: a cohort table, and what differs from the config. Goes out, in one folder: `model.pt` (half precision),
+`calibration.json` (fitted on the validation patients), `training.json` (data, split, seed, figures), `held_back.csv`
+(one row a patient), `MODEL_CARD.md`, a cache of features, and the checkpoint from which an interrupted run goes on.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from monai.utils import set_determinism
-from rich.progress import track
-from torch.utils.data import DataLoader, Dataset
+from monai.data import DataLoader, Dataset
 
-from llnm.cohort import read_clinical, read_table, rows
 from llnm.errors import InputError
-from llnm.evaluation.calibration import brier_score
+from llnm.evaluation.calibration import LogitLine, brier_score, calibration_error, fit_recalibration
 from llnm.evaluation.cells import count
+from llnm.evaluation.conformal import fit_conformal
 from llnm.evaluation.discrimination import auc
 from llnm.evaluation.intervals import bootstrap
 from llnm.evaluation.scores import Scores
-from llnm.pipeline.risk import clinical_inputs, load_report_encoder
-from llnm.tmdl import TMDL, preset_config
-from llnm.tmdl.config import INPUTS, VIEW_INPUTS
+from llnm.pipeline.risk import is_complete
+from llnm.staging import LEVELS
+from llnm.tmdl import TMDL, TMDLConfig
+from llnm.training.bundle import is_first_process, minutes, parameters, run_training
 from llnm.training.card import write_card
-from llnm.training.cohort import VARIANTS, cached_tensors
-from llnm.training.workflow import Schedule, run_workflow, save_weights, write_json
+from llnm.training.patients import PatientItem, RandAbsent, prepare_batch, scoring_transforms
+from llnm.training.workflow import write_json, write_table
+from llnm.weights import CALIBRATION, load_state_dict
 
-Tensors = dict[str, torch.Tensor]
-# What is cached once a variant of the outlines; the rest is the same for all.
-PER_VARIANT = {*VIEW_INPUTS, "location_absent", "echogenicity_absent"}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one training run is: all that its result depends on."""
-
-    cohort: str
-    fold: int = 0
-    folds: int = 5
-    max_epochs: int = 10
-    batch_size: int = 16
-    learning_rate: float = 2e-3
-    input_dropout: float = 0.1
-    view_dropout: float = 0.15
-    preset: str = "default"
-    size: str = "small"
-    seed: int = 0
-    threads: int = 2
+FEWEST_TO_CALIBRATE = 50
+RECORDED = (
+    "fold",
+    "folds",
+    "validation_share",
+    "left_out",
+    "input_dropout",
+    "view_dropout",
+    "preset",
+    "size",
+    "choices",
+    "class_weights",
+    "level_weight",
+    "seed",
+    "max_epochs",
+    "batch_size",
+    "learning_rate",
+)
 
 
-class CohortDataset(Dataset[Tensors]):
-    """Patients as TMDL inputs with their label; in training a random variant, and inputs left out at random.
+def train(settings: Mapping[str, Any], out: Path, *, resume: bool = False, threads: int = 2) -> dict[str, Any] | None:
+    """Train as `configs/train.json` of the bundle says, `settings` in place of its values, and measure.
 
-    Leaving inputs out teaches the "absent" tokens what a patient looks like of whom something is not known.
+    Gives the record that `training.json` holds; under torchrun only the first process does. Raises InputError for a
+    cohort that cannot be used.
     """
-
-    def __init__(self, patients: list[Tensors], plan: Plan, training: bool) -> None:
-        self.patients, self.plan, self.training = patients, plan, training
-        self.rng = np.random.default_rng(plan.seed)
-
-    def __len__(self) -> int:
-        """Number of patients."""
-        return len(self.patients)
-
-    @property
-    def transform(self) -> CohortDataset:
-        """Itself: what a training seeds anew each epoch."""
-        return self
-
-    def set_random_state(self, seed: int) -> None:
-        """Draw from `seed` from here on."""
-        self.rng = np.random.default_rng(seed)
-
-    def __getitem__(self, index: int) -> Tensors:
-        """Inputs of one patient, without a batch axis, and `label`."""
-        stored = self.patients[index]
-        variant = int(self.rng.integers(VARIANTS)) if self.training else 0
-        inputs = {name: value[variant] if name in PER_VARIANT else value for name, value in stored.items()}
-        for name in ("location", "texture", "margin"):
-            inputs[name] = inputs[name].float() / 255
-        for name in INPUTS:
-            shape = (2,) if name in VIEW_INPUTS else ()
-            absent = inputs.get(f"{name}_absent", torch.zeros(shape, dtype=torch.bool))
-            inputs[f"{name}_absent"] = absent
-        return self._leave_out(inputs) if self.training else inputs
-
-    def _leave_out(self, inputs: Tensors) -> Tensors:
-        for name in INPUTS:
-            if self.rng.random() < self.plan.input_dropout:
-                inputs[f"{name}_absent"] = torch.ones_like(inputs[f"{name}_absent"])
-        if bool(inputs["view_mask"].all()) and self.rng.random() < self.plan.view_dropout:
-            inputs["view_mask"] = (
-                torch.tensor([True, False]) if self.rng.random() < 0.5 else torch.tensor([False, True])
-            )
-        return inputs
-
-
-class LogitOfMetastasis(torch.nn.Module):
-    """TMDL as the trainer expects it: one tensor out, (B,)."""
-
-    def __init__(self, network: TMDL) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, inputs: Tensors) -> torch.Tensor:
-        """Logit of metastasis of each patient."""
-        return self.network(inputs).logits[:, -1]
-
-
-def train(plan: Plan, out: Path, resume: bool = False) -> dict[str, Any]:
-    """Run `plan`, write its results to `out`, and give the record that `training.json` holds."""
-    out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(plan.threads)
-    set_determinism(plan.seed)
-    started = time.monotonic()
-    table = read_table(Path(plan.cohort))
-    if "llnm" not in table.columns or (table["llnm"] == "").any():
-        raise InputError(f"{plan.cohort}: every patient needs llnm 0 or 1 to train on; fill the column")
-    config = preset_config(plan.preset, plan.size)
-    patients = load_patients(table, plan, out / "cache")
-    held = np.zeros(len(table), bool)
-    held[np.random.default_rng(plan.seed).permutation(len(table))[plan.fold :: plan.folds]] = True
-    network = TMDL(config)
-    training = CohortDataset([p for p, h in zip(patients, held, strict=True) if not h], plan, training=True)
-    run_workflow(
-        LogitOfMetastasis(network),
-        DataLoader(training, batch_size=plan.batch_size, shuffle=True, drop_last=len(training) > plan.batch_size),
-        loss=torch.nn.functional.binary_cross_entropy_with_logits,
-        split=lambda batch: ({k: v for k, v in batch.items() if k != "label"}, batch["label"]),
-        schedule=Schedule(plan.max_epochs, plan.learning_rate, plan.seed),
-        out=out,
-        resume=resume,
-    )
-    save_weights(network, out / "model.pt")
-    scores = table.loc[held, ["patient_id"]].copy()
-    testing = CohortDataset([p for p, h in zip(patients, held, strict=True) if h], plan, training=False)
-    scores["probability"] = score(network, testing)
-    scores["llnm"] = table.loc[held, "llnm"].astype(int)
-    if "true_probability" in table.columns:
-        scores["true_probability"] = table.loc[held, "true_probability"].astype(float)
-    scores.to_csv(out / "held_back.csv", index=False)
+    workflow = run_training("llnm", settings, out, resume=resume, threads=threads)
+    if not is_first_process():
+        return None
+    parser = workflow.parser
+    split, config = parser.get_parsed_content("split"), parser.get_parsed_content("network_def").config
+    network = load_network(out, config)
+    cache, left_out = Path(parser.get_parsed_content("cache_dir")), parser["left_out"]
+    calibration = calibrate(network, split.validation, cache, left_out, parser["seed"])
+    if calibration is not None:
+        write_json(calibration, out / CALIBRATION)
+    scores = score_patients(network, split.held_back, cache, left_out)
+    if calibration is not None:
+        line = LogitLine(calibration["slope"], calibration["intercept"])
+        scores["calibrated"] = line(scores["probability"].to_numpy(float))
+    write_table(scores, out / "held_back.csv")
     record = {
-        "plan": {**asdict(plan), "cohort": Path(plan.cohort).name},
+        "plan": {
+            "cohort": Path(parser["cohort"]).name,
+            **{name: parser[name] for name in RECORDED},
+            "threads": threads,
+        },
         "tmdl": config.as_dict(),
-        "training_patients": int((~held).sum()),
+        "training_patients": len(split.training),
+        "validation_patients": len(split.validation),
+        "calibration": calibration,
         "held_back": summarise(scores),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "minutes": round((time.monotonic() - started) / 60, 1),
+        "parameters": parameters(workflow),
+        "minutes": round(minutes(workflow), 1),
     }
     write_json(record, out / "training.json")
     write_card(record, out / "MODEL_CARD.md")
     return record
 
 
-def load_patients(table: pd.DataFrame, plan: Plan, cache: Path) -> list[Tensors]:
-    """Tensors of every row: feature images from the cache, report vectors and values made once."""
-    cache.mkdir(parents=True, exist_ok=True)
-    config, encoder = preset_config(plan.preset, plan.size), load_report_encoder()
-    folder = Path(plan.cohort).parent
-    patients = []
-    for index, cells in enumerate(track(rows(table), description="Features", transient=True)):
-        known = read_clinical(cells, folder)
-        clinical = clinical_inputs(encoder, config, [known.report], [known.age], [known.sex])
-        label = torch.tensor(float(known.llnm or 0))
-        images = cached_tensors(cells, folder, config, cache, plan.seed + index)
-        patients.append(images | {name: value[0] for name, value in clinical.items()} | {"label": label})
-    return patients
+def calibrate(
+    network: TMDL, items: Sequence[PatientItem], cache: Path, left_out: Sequence[str], seed: int
+) -> dict[str, Any] | None:
+    """Platt's line and conformal thresholds, from patients not trained on: each as they are, and with inputs left out.
+
+    None where there are too few of them, or their scores do not tell the two classes apart.
+    """
+    whole = score_patients(network, items, cache, left_out)
+    partial = score_patients(network, items, cache, left_out, absent_seed=seed)
+    table = pd.concat([whole, partial], ignore_index=True)
+    scores = Scores(
+        table["probability"].to_numpy(float), table["llnm"].to_numpy() == 1, pd.factorize(table["patient_id"])[0]
+    )
+    if len(items) < FEWEST_TO_CALIBRATE:
+        return None
+    try:
+        line = fit_recalibration(scores, "platt")
+    except InputError:
+        return None
+    assert isinstance(line, LogitLine)
+    calibrated = Scores(line(scores.score), scores.label, scores.patient)
+    sets = fit_conformal(calibrated, table["complete"].to_numpy())
+    return {
+        "name": f"validation patients of the training ({len(items)})",
+        "slope": line.slope,
+        "intercept": line.intercept,
+        "conformal": asdict(sets),
+    }
 
 
-def score(network: TMDL, dataset: CohortDataset) -> np.ndarray:
-    """Probability of every patient, (n,)."""
-    network.eval()
-    found = []
+def score_patients(
+    network: TMDL,
+    items: Sequence[PatientItem],
+    cache: Path,
+    left_out: Sequence[str] = (),
+    *,
+    absent_seed: int | None = None,
+    batch: int = 32,
+) -> pd.DataFrame:
+    """One row a patient: probability before any calibration, label, levels, and the truth where it is known.
+
+    With `absent_seed` inputs are left out at random, as in training but more of them (a fifth of the inputs and a third
+    of the second views); `complete` says in whom nothing was.
+    """
+    transforms: Any = scoring_transforms(network.config, cache, left_out)
+    if absent_seed is not None:
+        leaving = RandAbsent(0.2, 0.33)
+        leaving.set_random_state(absent_seed)
+        transforms = [*transforms.transforms, leaving]
+    loader = DataLoader(Dataset(list(items), transforms), batch_size=batch)
+    found: dict[str, list[torch.Tensor]] = {"probability": [], "levels": [], "complete": []}
     with torch.inference_mode():
-        for batch in DataLoader(dataset, batch_size=16):
-            found.append(network({k: v for k, v in batch.items() if k != "label"}).probability)
-    return torch.cat(found).numpy()
+        for prepared in loader:
+            inputs, _ = prepare_batch(prepared)
+            answer = network(inputs)
+            found["probability"].append(answer.probability)
+            found["complete"].append(is_complete(inputs))
+            if answer.level_probabilities is not None:
+                found["levels"].append(answer.level_probabilities)
+    table = pd.DataFrame(
+        {
+            "patient_id": [item.cells["patient_id"] for item in items],
+            "probability": _joined(found["probability"]),
+            "llnm": [item.label for item in items],
+            "complete": _joined(found["complete"]).astype(bool),
+        }
+    )
+    if found["levels"]:
+        table[[f"level_{name}" for name in LEVELS]] = torch.cat(found["levels"]).numpy()
+        table["level"] = [LEVELS[item.level] if item.level >= 0 else "" for item in items]
+    if items and "true_probability" in items[0].cells:
+        table["true_probability"] = [float(item.cells["true_probability"]) for item in items]
+    return table
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> np.ndarray:
+    return torch.cat(list(parts)).numpy() if parts else np.zeros(0)
 
 
 def summarise(scores: pd.DataFrame) -> Mapping[str, Any]:
-    """AUC with a bootstrap interval over patients, Brier score, and the AUC of the true probability if known.
+    """AUC with a bootstrap interval over patients, Brier score, calibration error, and the AUC of the true probability.
 
     Without patients of both classes there is no AUC and the figure is None.
     """
     label, patient = scores["llnm"].to_numpy() == 1, np.arange(len(scores))
-    held_back = Scores(scores["probability"].to_numpy(float), label, patient)
+    if not len(scores):
+        return {"patients": 0, "positives": 0}
+    chance = scores["calibrated" if "calibrated" in scores else "probability"].to_numpy(float)
+    held_back = Scores(chance, label, patient)
     figures = {
         "patients": len(scores),
         "positives": int(label.sum()),
         "auc": bootstrap(held_back, lambda cells: {"auc": auc(cells)})["auc"].rounded(),
         "brier": round(float(brier_score(count(held_back))), 3),
+        "ece": round(float(calibration_error(count(held_back))), 3),
     }
     if "true_probability" in scores:
         best = Scores(scores["true_probability"].to_numpy(float), label, patient)
         figures["best_possible_auc"] = round(float(auc(count(best))), 3) if 0 < label.sum() < len(label) else None
     return figures
+
+
+def load_network(folder: Path, config: TMDLConfig) -> TMDL:
+    """The network that a run left in `folder`."""
+    network = TMDL(config)
+    network.load_state_dict(load_state_dict(folder / "model.pt"))
+    return network.eval()

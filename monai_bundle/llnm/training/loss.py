@@ -1,13 +1,17 @@
-"""The segmentation loss: Dice, and a cross-entropy that turns into a focal loss as training goes on.
+"""What the trainings minimise: Dice with a focal loss for segmentation, cross-entropies for metastasis and its level.
 
-Comes in: logits and labels, (B, 1, H, W). Goes out: one number to minimise.
+Comes in: logits and labels. Goes out: one number to minimise.
 """
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from monai.losses import DiceLoss
 from torch import nn
+
+from llnm.tmdl import TMDLOutput
 
 
 class AnnealedFocalDiceLoss(nn.Module):
@@ -40,3 +44,27 @@ class AnnealedFocalDiceLoss(nn.Module):
             if self.training:
                 self.calls += 1
         return (weight * entropy).mean() + self.dice(logits, label)
+
+
+class MetastasisLoss(nn.Module):
+    """Cross-entropy of metastasis, plus `level_weight` times that of the levels of those whose level is known.
+
+    `positive_weight` counts a patient with metastasis so often; 1 leaves probabilities what they are in the cohort.
+    """
+
+    def __init__(self, positive_weight: float = 1.0, level_weight: float = 0.3) -> None:
+        super().__init__()
+        self.register_buffer("positive_weight", torch.tensor(float(positive_weight)))
+        self.level_weight = level_weight
+
+    def forward(self, found: TMDLOutput, label: torch.Tensor) -> torch.Tensor:
+        """Loss of the network's answer against `label` (B, 2): LLNM 0 or 1, and the level's number or -1."""
+        loss: torch.Tensor = nn.functional.binary_cross_entropy_with_logits(
+            found.logits[:, -1], label[:, 0], pos_weight=cast("torch.Tensor", self.positive_weight)
+        )
+        staged = label[:, 1] >= 0
+        if found.level_logits is None or not bool(staged.any()):
+            return loss
+        logits = found.level_logits[staged]
+        above = (label[staged, 1:] > torch.arange(logits.shape[1], device=logits.device)).to(logits.dtype)
+        return loss + self.level_weight * nn.functional.binary_cross_entropy_with_logits(logits, above)

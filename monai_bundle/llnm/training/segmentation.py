@@ -8,19 +8,13 @@ interrupted training goes on.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-from monai.bundle import ConfigWorkflow
-
 from llnm.case import Structure
-from llnm.errors import InputError, LLNMError, MissingExtraError
+from llnm.training.bundle import is_first_process, minutes, parameters, run_training
 from llnm.training.measuring import record_run
-from llnm.weights import bundle_folder
 
 # What a run depends on beside the data: these values of the config go into its record.
 RECORDED = (
@@ -55,30 +49,8 @@ def train(
     InputError for data that cannot be used. Started by torchrun, the processes share each batch
     (`configs/multi_gpu_train.json`); the first one measures, the others give None.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    check_mlflow(settings.get("mlflow_uri", ""))
-    torch.set_num_threads(threads)
-    configs = bundle_folder(structure) / "configs"
-    shared = "WORLD_SIZE" in os.environ
-    workflow = ConfigWorkflow(
-        [str(configs / name) for name in ("train.json", *(["multi_gpu_train.json"] if shared else []))],
-        workflow_type="train",
-        logging_file=False,
-        output_dir=str(out),
-        resume=resume,
-        **settings,
-    )
-    try:
-        workflow.initialize()
-        workflow.run()
-    except RuntimeError as error:
-        ours = _ours(error)
-        if ours is None:
-            raise
-        raise ours from None
-    finally:
-        workflow.finalize()
-    if int(os.environ.get("RANK", "0")) > 0:
+    workflow = run_training(structure, settings, out, resume=resume, threads=threads)
+    if not is_first_process():
         return None
     split = workflow.parser.get_parsed_content("split")
     start = workflow.parser["start_from"]
@@ -96,27 +68,6 @@ def train(
         split,
         out / "model.pt",
         measured=measured,
-        parameters=sum(p.numel() for p in workflow.parser.get_parsed_content("network").parameters()),
-        minutes=workflow.parser.get_parsed_content("train#checkpoint").clock.minutes,
+        parameters=parameters(workflow),
+        minutes=minutes(workflow),
     )
-
-
-def check_mlflow(address: str) -> None:
-    """Raises MissingExtraError without mlflow, and InputError for an address that it cannot keep runs at."""
-    if not address:
-        return
-    if find_spec("mlflow") is None:
-        raise MissingExtraError("mlflow", "mlflow")
-    if not address.startswith(("sqlite:", "postgresql:", "mysql:", "http:", "https:")):
-        raise InputError(f"mlflow: {address!r} is no place for runs; give sqlite:///FILE or the address of a server")
-    # mlflow would tell its makers about each run.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-
-
-def _ours(error: BaseException) -> LLNMError | None:
-    """The LLNMError inside what MONAI's config parser made of it, if there is one."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, LLNMError):
-        cause = cause.__cause__
-    return cause

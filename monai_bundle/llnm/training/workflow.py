@@ -156,7 +156,8 @@ class ValidateAndStop:
         """Validate once."""
         self.evaluator.run(engine.state.epoch)
         value = self.evaluator.state.metrics[self.evaluator.state.key_metric_name]
-        if value > self.best:
+        # A figure that cannot be had (patients of one class only) keeps the last weights.
+        if not value <= self.best:
             self.best, self.waited = float(value), 0
             save_weights(self.network, self.path)
             return
