@@ -130,7 +130,7 @@ def _dual_views(path: Path, left_plane: str, millimetres: Mapping[Plane, float |
 
 
 def _run(case: Any, out: Path, calibration: Path | None, explain: str, options: Mapping[str, Any]) -> None:
-    from llnm.explain import METHODS, check_method, contributions
+    from llnm.explain import METHODS, check_method, contributions, heat_maps
     from llnm.pipeline import Calibration
     from llnm.pipeline import predict as predict_case
     from llnm.pipeline.result import as_result
@@ -142,7 +142,7 @@ def _run(case: Any, out: Path, calibration: Path | None, explain: str, options: 
     with console.status("Measuring and predicting ..."):
         prediction = predict_case(case, calibration=site, **options)
         result = as_result(prediction, contributions(prediction, explain), METHODS[explain])
-        write_result_folder(out, result, report_views(prediction))
+        write_result_folder(out, result, report_views(prediction, None if explain == "none" else heat_maps(prediction)))
     _summarise(result, out)
 
 

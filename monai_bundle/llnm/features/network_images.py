@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 from skimage.transform import resize, resize_local_mean
@@ -94,16 +95,38 @@ def margin_mosaic(bmode: GreyImage, nodule: Mask, seed: int = 0) -> GreyImage:
     return patches.reshape(PATCHES, PATCHES, PATCH_PX, PATCH_PX).swapaxes(1, 2).reshape(IMAGE_PX, IMAGE_PX)
 
 
+def on_frame(image: GreyImage, nodule: Mask, size: Size = "padded") -> GreyImage:
+    """What was found on the location or texture image (224, 224) back in its place on the frame, (row, column).
+
+    The way of `network_images` backwards, nearest neighbour; 0 outside what the network saw. Raises InputError for an
+    empty mask.
+    """
+    nodule = checked_mask(nodule, "nodule")
+    box = grown(bounding_box(nodule), CONTEXT_PX, nodule.shape)
+    frame = np.zeros(nodule.shape, dtype=np.float32)
+    shape = frame[box.slices].shape
+    target = _target(shape, size)
+    cut, canvas = _centres(tuple(target))
+    placed = np.zeros(target, dtype=np.float32)
+    placed[cut.slices] = image[canvas.slices]
+    frame[box.slices] = resize(placed, shape, order=0, mode="edge", anti_aliasing=False)
+    return frame
+
+
+def _target(shape: tuple[int, ...], size: Size) -> npt.NDArray[np.int64]:
+    """The size that a crop is scaled to before it is laid in the middle of 224 x 224."""
+    lengths = np.asarray(shape)
+    if size == "resize-crop":
+        return np.round(lengths * RESIZED_PX / lengths.min()).astype(int)
+    return np.maximum(np.round(lengths * min(1.0, IMAGE_PX / lengths.max())).astype(int), 1)
+
+
 def _placed(image: GreyImage, kept: Mask, size: Size) -> GreyImage:
     """`image` where `kept`, brought to 224 x 224.
 
     Image and mask are scaled apart, so that pixels at the mask's rim are not mixed with the zeros beyond it.
     """
-    shape = np.asarray(image.shape)
-    if size == "resize-crop":
-        target = np.round(shape * RESIZED_PX / shape.min()).astype(int)
-    else:
-        target = np.maximum(np.round(shape * min(1.0, IMAGE_PX / shape.max())).astype(int), 1)
+    target = _target(image.shape, size)
     masked = np.where(_scaled(kept.astype(np.float32), target) >= 0.5, _scaled(image, target), np.float32(0))
     return _centred(masked)
 
@@ -119,9 +142,15 @@ def _scaled(image: GreyImage, target: np.ndarray) -> GreyImage:
 
 def _centred(image: GreyImage) -> GreyImage:
     """The image in the middle of 224 x 224 zeros; what is larger loses its ends."""
-    height, width = (min(length, IMAGE_PX) for length in image.shape)
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    frame = Box((IMAGE_PX - height) // 2, (IMAGE_PX - width) // 2, (IMAGE_PX + height) // 2, (IMAGE_PX + width) // 2)
+    cut, place = _centres(image.shape)
     canvas = np.zeros((IMAGE_PX, IMAGE_PX), dtype=np.float32)
-    canvas[frame.slices] = image[top : top + height, left : left + width]
+    canvas[place.slices] = image[cut.slices]
     return canvas
+
+
+def _centres(shape: tuple[int, ...]) -> tuple[Box, Box]:
+    """Which part of an image of this shape is kept, and where it lies in 224 x 224."""
+    height, width = (min(length, IMAGE_PX) for length in shape)
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    down, across = (IMAGE_PX - height) // 2, (IMAGE_PX - width) // 2
+    return Box(top, left, top + height, left + width), Box(down, across, down + height, across + width)

@@ -43,6 +43,8 @@ class TMDLConfig:
     blank_patches: Literal["masked", "kept"] = "masked"
     # Share of the mosaic left out in training: its patches are random places of one margin, fewer say the same.
     margin_dropout: float = 0.75
+    # So many image tokens of a view are seen in training, of larger nodules some by lot, since the longest row counts.
+    most_patches: int = 160
     report_length: Literal["tokens", "characters"] = "tokens"
     report_padding: Literal["masked", "unmasked"] = "masked"
     alpha: float = 1.0

@@ -38,15 +38,18 @@ class Tokens:
     values: torch.Tensor
     mask: torch.Tensor | None = None
 
-    def compact(self) -> Tokens:
-        """Without the places that count in no row: those that count, in order, the rows padded to the longest.
+    def compact(self, most: int | None = None) -> Tokens:
+        """The tokens that count alone, the rows padded to the longest; of rows with more than `most`, some by lot.
 
         What is masked changes nothing (attention and pooling leave it out), so the network computes the same with less.
         """
         if self.mask is None:
             return self
         longest = max(int(self.mask.sum(dim=1).max()), 1)
-        order = self.mask.byte().argsort(dim=1, descending=True, stable=True)[:, :longest]
+        key = self.mask.float()
+        if most is not None and longest > most:
+            longest, key = most, key * (1 + torch.rand_like(key))
+        order = key.argsort(dim=1, descending=True, stable=True)[:, :longest]
         values = self.values.gather(1, order[..., None].expand(-1, -1, self.values.shape[2]))
         return Tokens(values, self.mask.gather(1, order))
 

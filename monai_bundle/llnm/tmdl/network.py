@@ -111,7 +111,7 @@ class TMDL(nn.Module):
         flat, patients, views = _flatten_views(inputs)
         image, text = self.embeddings(flat)
         if not (attention or torch.jit.is_tracing()):
-            image, text = image.compact(), text.compact()
+            image, text = image.compact(self.config.most_patches if self.training else None), text.compact()
         tokens, weights = self._encode(image, text, attention)
         features = self._pool(tokens).view(patients, views, -1)
         view_mask = inputs.get("view_mask")

@@ -1,4 +1,4 @@
-"""Why this risk: how much each of the eight inputs of this patient contributes.
+"""How much each of the eight inputs of this patient contributes.
 
 Comes in: a `Prediction`. Goes out: Shapley values over the inputs, in points of probability; they add up to the
 difference between this patient's probability and the network's answer when every input is absent.
