@@ -9,6 +9,7 @@ from skimage.segmentation import find_boundaries
 
 from llnm.errors import InputError
 from llnm.features import location_image, margin_mosaic, network_images
+from llnm.features.network_images import on_frame
 
 SHAPE = (600, 800)
 IMAGE = speckle(SHAPE)
@@ -240,3 +241,17 @@ def test_input_without_a_picture_is_refused_in_one_line(change, says):
         network_images(**{"bmode": IMAGE, "nodule": NODULE, **change})
     assert str(refused.value).startswith(says)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("size", ["padded", "resize-crop"])
+@pytest.mark.parametrize("nodule", [NODULE, ellipse(SHAPE, (250, 420), (20, 30)), ellipse(SHAPE, (20, 790), (60, 40))])
+def test_what_the_network_sees_lies_back_in_its_place_on_the_frame(nodule, size):
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    for position in (rows, columns):
+        ramp = (0.1 + position / 1000).astype(np.float32)
+        back = on_frame(network_images(ramp, nodule, GLAND, size=size).texture, nodule, size)
+        assert back.shape == SHAPE
+        assert not back[ndimage.distance_transform_edt(~nodule) > 12].any()
+        seen = nodule & (back > 0)
+        assert seen.sum() > (0.98 if size == "padded" else 0.5) * nodule.sum()
+        np.testing.assert_allclose(back[seen], ramp[seen], atol=2 / 1000)

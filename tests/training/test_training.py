@@ -9,11 +9,10 @@ import torch
 
 from llnm.cohort import read_patient, read_table
 from llnm.errors import InputError
-from llnm.simulate import write_cohort
 from llnm.training.augmentation import RandElectronicNoised, RandSpeckled, RandTimeGaind, training_transforms
 from llnm.training.cohort import disturbed
 from llnm.training.data import find_items
-from llnm.training.workflow import Schedule, run_workflow, save_weights
+from llnm.training.workflow import save_weights
 from llnm.weights import load_state_dict
 
 
@@ -86,55 +85,6 @@ def test_brightness_changes_keep_black_black_and_the_range(transform):
     assert (changed["image"][:, :, :10] == 0).all()
     assert changed["image"].min() >= 0
     assert changed["image"].max() <= 1
-
-
-def test_an_interrupted_training_goes_on_at_its_epoch_with_its_optimiser(tmp_path):
-    """Half the epochs, then the rest from the checkpoint, end where all at once end."""
-
-    def loader():
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(32, 3, generator=generator)
-        samples = [{"image": row, "label": row.sum(dim=0, keepdim=True)} for row in x]
-        return torch.utils.data.DataLoader(samples, batch_size=8)
-
-    def network():
-        torch.manual_seed(0)
-        return torch.nn.Linear(3, 1)
-
-    class StopError(Exception):
-        pass
-
-    def failing_loss(calls, at):
-        def loss(output, label):
-            calls.append(1)
-            if len(calls) > at:
-                raise StopError
-            return torch.nn.functional.mse_loss(output, label)
-
-        return loss
-
-    options = {"schedule": Schedule(epochs=4, learning_rate=0.05)}
-    whole = network()
-    run_workflow(whole, loader(), loss=failing_loss([], 99), out=tmp_path / "whole", **options)
-    with pytest.raises(StopError):
-        run_workflow(network(), loader(), loss=failing_loss([], 9), out=tmp_path / "parts", **options)
-    resumed, calls = network(), []
-    run_workflow(resumed, loader(), loss=failing_loss(calls, 99), out=tmp_path / "parts", resume=True, **options)
-    assert len(calls) == 8, "two epochs of four batches were left"
-    assert torch.allclose(resumed.weight, whole.weight, atol=1e-6)
-
-
-def test_train_llnm_runs_on_a_cohort_and_reports_the_best_possible_auc(llnm, tmp_path):
-    cohort = write_cohort(10, seed=5, out=tmp_path / "cohort")
-    out = tmp_path / "run"
-    code, _, err = llnm("train", "llnm", "--data", cohort, "--out", out, "--epochs", 1, "--folds", 2, "--threads", 1)
-    assert code == 0, err
-    record = json.loads((out / "training.json").read_text(encoding="utf-8"))
-    assert record["training_patients"] == 5
-    assert record["held_back"]["patients"] == 5
-    assert "best_possible_auc" in record["held_back"]
-    scores = pd.read_csv(out / "held_back.csv")
-    assert scores["probability"].between(0, 1).all()
 
 
 def test_a_disturbed_outline_differs_by_no_more_than_it_says():

@@ -24,8 +24,13 @@ PATCH_SIDE = 16
 PATCHES = (IMAGE_SIDE // PATCH_SIDE) ** 2
 WORD_VECTOR_WIDTH = 768
 REPORT_TOKENS = 50
-# Age is standardised by the median and interquartile range of the paper's Table 1 (43, 34-52 years).
-AGE_CENTRE, AGE_SCALE = 43.0, 13.3
+# Centre and scale by which values are standardised: age by the median and interquartile range of the paper's Table 1
+# (43, 34-52 years), echogenicity difference (grey, 0-1) and aspect ratio by those of 1,000 simulated patients.
+STANDARD: dict[InputName, tuple[float, float]] = {
+    "age": (43.0, 13.3),
+    "echogenicity": (0.14, 0.12),
+    "shape": (0.99, 0.23),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class TMDLConfig:
     depth: int = 16
     fusion_depth: int = 4
     image_tokens: Literal["separate", "stacked"] = "separate"
+    # How a patch becomes a token: two convolutions with a GELU between them (as the paper's text has it), or one layer.
+    patch_embedding: Literal["convolutional", "linear"] = "convolutional"
     # Patches of location and texture on which there is no nodule: left out of attention and pooling, or kept.
     blank_patches: Literal["masked", "kept"] = "masked"
     # Share of the mosaic left out in training: its patches are random places of one margin, fewer say the same.
@@ -59,7 +66,8 @@ class TMDLConfig:
     # Ordered levels of metastasis (`llnm.staging`) that a second head tells apart; 0 has no such head.
     levels: int = 3
     size: Literal["padded", "resize-crop"] = "padded"
-    age: Literal["standardised", "raw"] = "standardised"
+    # Age, echogenicity and shape.
+    values: Literal["standardised", "raw"] = "standardised"
     absent_tokens: bool = True
     dropout: float = 0.1
     attention_dropout: float = 0.0
@@ -97,6 +105,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     # The text: 50 characters zero-padded, one skip from the block's input (equations 9-10).
     "paper": {
+        "patch_embedding": "linear",
         "blank_patches": "kept",
         "margin_dropout": 0.0,
         "report_length": "characters",
@@ -109,6 +118,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     # tokens).
     "released": {
         "image_tokens": "stacked",
+        "patch_embedding": "linear",
         "blank_patches": "kept",
         "margin_dropout": 0.0,
         "report_padding": "unmasked",
@@ -119,7 +129,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "logits": 2,
         "two_views": "logit",
         "size": "resize-crop",
-        "age": "raw",
+        "values": "raw",
         "absent_tokens": False,
         "levels": 0,
         "dropout": 0.3,

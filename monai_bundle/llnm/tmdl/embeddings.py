@@ -15,14 +15,13 @@ from torch import nn
 
 from llnm.errors import InputError
 from llnm.tmdl.config import (
-    AGE_CENTRE,
-    AGE_SCALE,
     IMAGE_INPUTS,
     INPUTS,
     PATCH_SIDE,
     PATCHES,
     REPORT_TOKENS,
     SCALAR_INPUTS,
+    STANDARD,
     WORD_VECTOR_WIDTH,
     InputName,
     TMDLConfig,
@@ -82,7 +81,7 @@ class Embeddings(nn.Module):
         self.config = config
         stacked = config.image_tokens == "stacked"
         images = 1 if stacked else len(IMAGE_INPUTS)
-        self.patches = nn.Conv2d(3 if stacked else 1, config.width, kernel_size=PATCH_SIDE, stride=PATCH_SIDE)
+        self.patches = _patch_embedding(3 if stacked else 1, config)
         self.report = nn.Linear(WORD_VECTOR_WIDTH, config.width)
         # The released code embeds echogenicity and shape with one layer, sex and age with one each.
         self.image_values = nn.Linear(1, config.width)
@@ -142,12 +141,14 @@ class Embeddings(nn.Module):
 
     def _text(self, inputs: Inputs) -> Tokens:
         words, report_mask = self._report(inputs)
-        age = inputs["age"]
+        known = {name: inputs[name][:, None] for name in SCALAR_INPUTS}
+        if self.config.values == "standardised":
+            known |= {name: (known[name] - centre) / scale for name, (centre, scale) in STANDARD.items()}
         values = {
-            "echogenicity": self.image_values(inputs["echogenicity"][:, None]),
-            "shape": self.image_values(inputs["shape"][:, None]),
-            "sex": self.sex(inputs["sex"][:, None]),
-            "age": self.age(((age - AGE_CENTRE) / AGE_SCALE if self.config.age == "standardised" else age)[:, None]),
+            "echogenicity": self.image_values(known["echogenicity"]),
+            "shape": self.image_values(known["shape"]),
+            "sex": self.sex(known["sex"]),
+            "age": self.age(known["age"]),
         }
         scalars = torch.cat([self._replace(values[name][:, None], name, inputs) for name in SCALAR_INPUTS], dim=1)
         text = self.dropout(torch.cat((words, scalars + self.scalar_positions), dim=1))
@@ -175,6 +176,19 @@ def _first_where(absent: torch.Tensor | None, mask: torch.Tensor) -> torch.Tenso
         return mask
     first = torch.arange(mask.shape[1], device=mask.device) == 0
     return torch.where(absent.bool()[:, None], first[None], mask)
+
+
+def _patch_embedding(channels: int, config: TMDLConfig) -> nn.Module:
+    """(B, channels, 224, 224) to (B, width, 14, 14), each place from its own patch of 16 x 16 pixels alone."""
+    if config.patch_embedding == "linear":
+        return nn.Conv2d(channels, config.width, kernel_size=PATCH_SIDE, stride=PATCH_SIDE)
+    # A bright dot or a blurred edge lies anywhere in its patch: one linear layer can only see it by its mean.
+    step = 4
+    return nn.Sequential(
+        nn.Conv2d(channels, config.width // 2, kernel_size=step, stride=step),
+        nn.GELU(),
+        nn.Conv2d(config.width // 2, config.width, kernel_size=PATCH_SIDE // step, stride=PATCH_SIDE // step),
+    )
 
 
 def _positions(count: int, width: int) -> nn.Parameter:

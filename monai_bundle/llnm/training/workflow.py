@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,8 +17,7 @@ import pandas as pd
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.handlers import LrScheduleHandler, StatsHandler, from_engine
+from monai.engines import SupervisedEvaluator
 from monai.utils import set_determinism
 from torch.utils.data import DataLoader
 
@@ -172,52 +170,6 @@ class ValidateAndStop:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up `state` again."""
         self.best, self.waited = state["best"], state["waited"]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast a network learns, and from which seed."""
-
-    epochs: int
-    learning_rate: float
-    seed: int = 0
-
-
-def run_workflow(
-    network: torch.nn.Module,
-    loader: DataLoader[Any],
-    *,
-    schedule: Schedule,
-    loss: Callable[[Any, torch.Tensor], torch.Tensor],
-    out: Path,
-    resume: bool = False,
-    split: Callable[[Any], tuple[Any, torch.Tensor]] | None = None,
-) -> None:
-    """Train `network` with AdamW and a one-cycle learning rate, a checkpoint each epoch.
-
-    `split` takes a batch apart into input and label, if it is no {image, label} mapping. `resume` goes on from the last
-    checkpoint in `out` as if nothing had happened.
-    """
-    optimizer = ClippedAdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=WEIGHT_DECAY)
-    steps = schedule.epochs * len(loader) + 1
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, schedule.learning_rate, total_steps=steps, pct_start=WARM_UP)
-    options = {} if split is None else {"prepare_batch": lambda batch, *_, **__: split(batch)}
-    trainer = SupervisedTrainer(
-        device=torch.device("cpu"),
-        max_epochs=schedule.epochs,
-        train_data_loader=loader,
-        network=network,
-        optimizer=optimizer,
-        loss_function=loss,
-        train_handlers=[
-            EpochSeed(schedule.seed, loader),
-            LrScheduleHandler(rate, print_lr=False, epoch_level=False),
-            StatsHandler(name="train_log", tag_name="loss", output_transform=from_engine(["loss"], first=True)),
-            ExactCheckpoint(out, {"network": network, "optimizer": optimizer, "schedule": rate}, resume),
-        ],
-        **options,
-    )
-    trainer.run()
 
 
 def starting_from(network: torch.nn.Module, pretrained: bool, weights: str | None = None) -> torch.nn.Module:

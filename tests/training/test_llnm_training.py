@@ -1,0 +1,166 @@
+"""Training of the LLNM network on a few simulated patients: splits, what is left out, interruptions, two processes."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from llnm.errors import InputError
+from llnm.simulate import write_cohort
+from llnm.tmdl import preset_config
+from llnm.training.cohort import cached_tensors
+from llnm.training.patients import LeaveOut, RandAbsent, RandMirrorNodule, patient_split, training_transforms
+
+
+@pytest.fixture(scope="module")
+def ten_patients(tmp_path_factory):
+    return write_cohort(10, seed=5, out=tmp_path_factory.mktemp("ten") / "cohort")
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """A cache that the runs share, as a user's runs do."""
+    return tmp_path_factory.mktemp("features")
+
+
+def command(cohort, features, out, *options):
+    fixed = ["--data", cohort, "--cache", features, "--out", out, "--folds", 2, "--batch", 2, "--threads", 1]
+    return [*map(str, (sys.executable, "-m", "llnm", "train", "llnm", *fixed, *options))]
+
+
+def test_train_llnm_runs_on_a_cohort_and_reports_the_best_possible_auc(llnm, ten_patients, features, tmp_path):
+    out = tmp_path / "run"
+    code, _, err = llnm(
+        "train",
+        "llnm",
+        "--data",
+        ten_patients,
+        "--cache",
+        features,
+        "--out",
+        out,
+        "--epochs",
+        1,
+        "--folds",
+        2,
+        "--threads",
+        1,
+    )
+    assert code == 0, err
+    record = json.loads((out / "training.json").read_text(encoding="utf-8"))
+    assert record["training_patients"] == 5
+    assert record["held_back"]["patients"] == 5
+    assert "best_possible_auc" in record["held_back"]
+    scores = pd.read_csv(out / "held_back.csv")
+    assert scores["probability"].between(0, 1).all()
+    levels = scores[["level_low", "level_medium", "level_high"]]
+    assert np.allclose(levels.sum(axis=1), 1, atol=1e-5)
+    card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "trained on" in card.lower()
+    assert str(tmp_path) not in card
+
+
+def test_a_training_killed_at_a_random_moment_ends_with_the_same_weights(ten_patients, features, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train = [*command(ten_patients, features, whole), "--epochs", "4"]
+    subprocess.run(train, check=True, capture_output=True)
+    again = [*command(ten_patients, features, parts), "--epochs", "4"]
+    process = subprocess.Popen(again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (parts / "checkpoint.pt").is_file():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(random.Random(0).uniform(0, 0.3))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (parts / "training.json").is_file(), "it was killed before its end"
+    subprocess.run([*again, "--resume"], check=True, capture_output=True)
+    expected, found = (torch.load(folder / "model.pt", weights_only=True) for folder in (whole, parts))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_two_processes_train_together_and_one_of_them_writes(ten_patients, features, tmp_path):
+    out = tmp_path / "run"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    train = [*torchrun, *command(ten_patients, features, out)[1:], "--epochs", "1"]
+    found = subprocess.run(train, check=False, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert json.loads((out / "training.json").read_text(encoding="utf-8"))["training_patients"] == 5
+
+
+def test_patients_are_in_one_part_of_the_split_alone_and_every_one_is_held_back_once(ten_patients):
+    held = []
+    for fold in range(5):
+        split = patient_split(ten_patients, fold, 5, validation_share=0.25, seed=3)
+        parts = [
+            {item.cells["patient_id"] for item in part} for part in (split.training, split.validation, split.held_back)
+        ]
+        assert [len(part) for part in parts] == [6, 2, 2]
+        assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+        held += sorted(parts[2])
+    assert sorted(held) == sorted(pd.read_csv(ten_patients)["patient_id"])
+    everybody = patient_split(ten_patients, 0, 1, validation_share=0.0)
+    assert len(everybody.training) == 10
+
+
+def test_two_cohorts_that_differ_in_their_labels_alone_share_their_features(ten_patients, features):
+    config = preset_config(size="small")
+    row = {column: str(cell) for column, cell in pd.read_csv(ten_patients, dtype=str).iloc[0].items()}
+    cached_tensors(row, ten_patients.parent, config, features, 0)
+    before = sorted(features.iterdir())
+    cached_tensors(row | {"llnm": "1", "patient_id": "other"}, ten_patients.parent, config, features, 0)
+    assert sorted(features.iterdir()) == before
+    cached_tensors(row | {"age": "33"}, ten_patients.parent, config, features, 0)
+    assert len(list(features.iterdir())) == len(before) + 1
+
+
+def patient(ten_patients, features, transform=None):
+    item = patient_split(ten_patients, folds=1).training[0]
+    sample = training_transforms(preset_config(size="small"), features, input_dropout=0.0, view_dropout=0.0)
+    sample.set_random_state(0)
+    found = sample(item)
+    return found if transform is None else transform(found)
+
+
+def test_inputs_are_left_out_as_often_as_stated(ten_patients, features):
+    whole, leave = patient(ten_patients, features), RandAbsent(0.3, 0.5)
+    leave.set_random_state(0)
+    drawn = [leave(whole) for _ in range(400)]
+    assert np.mean([bool(one["age_absent"]) for one in drawn]) == pytest.approx(0.3, abs=0.07)
+    assert np.mean([bool(one["texture_absent"].all()) for one in drawn]) == pytest.approx(0.3, abs=0.07)
+    assert np.mean([not bool(one["view_mask"].all()) for one in drawn]) == pytest.approx(0.5, abs=0.08)
+    assert all(bool(one["view_mask"].any()) for one in drawn)
+    assert bool(whole["view_mask"].all()), "what is drawn from stays whole"
+
+
+def test_a_mirrored_nodule_is_mirrored_in_location_and_texture_alike(ten_patients, features):
+    whole, mirror = patient(ten_patients, features), RandMirrorNodule()
+    mirror.set_random_state(1)
+    seen = set()
+    for _ in range(20):
+        changed = mirror(whole)
+        for view in range(2):
+            flipped = [torch.equal(changed[name][view], whole[name][view].flip(-1)) for name in ("location", "texture")]
+            assert flipped[0] == flipped[1]
+            seen.add((view, flipped[0]))
+    assert len(seen) == 4
+
+
+def test_an_input_that_does_not_exist_cannot_be_left_out():
+    with pytest.raises(InputError, match="weather.*choose from location"):
+        LeaveOut(["weather"])
+
+
+def test_a_cohort_without_labels_cannot_be_trained_on(llnm, ten_patients, tmp_path):
+    table = pd.read_csv(ten_patients, dtype=str, keep_default_na=False)
+    table.loc[3, "llnm"] = ""
+    table.to_csv(ten_patients.parent / "unlabelled.csv", index=False)
+    code, _, err = llnm("train", "llnm", "--data", ten_patients.parent / "unlabelled.csv", "--out", tmp_path / "run")
+    assert code == 2
+    assert "every patient needs llnm" in err
