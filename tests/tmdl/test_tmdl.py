@@ -24,6 +24,18 @@ def test_the_base_network_has_the_released_codes_143_million_parameters():
     assert 142e6 < count < 144e6
 
 
+def tokens(count):
+    return Tokens(torch.randn(1, count, 64), torch.ones(1, count, dtype=torch.bool), torch.zeros(1, count, dtype=int))
+
+
+def test_each_input_weighs_the_same_however_many_tokens_it_has():
+    mask = torch.tensor([[True, True, True, False, True], [True, False, False, False, False]])
+    source = torch.tensor([[0, 0, 1, 1, 5]] * 2)
+    values = torch.tensor([[1.0, 3.0, 10.0, 99.0, 6.0]] * 2)[..., None]
+    pooled = Tokens(values, mask, source).mean_of_inputs()
+    assert pooled[:, 0].tolist() == pytest.approx([(2 + 10 + 6) / 3, 1.0])
+
+
 def with_blank_patches(inputs):
     """A nodule that fills the middle of the location and texture images only."""
     nodule = torch.zeros(224, 224)
@@ -124,7 +136,7 @@ def test_paper_residual_is_equation_9(some_inputs):
     for layer in (block.attention.out_image, block.attention.out_text):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
-    image, text = Tokens(torch.randn(1, 5, 64)), Tokens(torch.randn(1, 3, 64))
+    image, text = tokens(5), tokens(3)
     with torch.no_grad():
         new_image, _, _ = block(image, text, False)
         constant = block.mlp_image(block.mlp_norm_image(torch.zeros_like(image.values)))
@@ -133,10 +145,10 @@ def test_paper_residual_is_equation_9(some_inputs):
 
 def test_alpha_zero_cuts_the_exchange_between_image_and_text(some_inputs):
     block = network(alpha=0.0).fusion[0]
-    image = Tokens(torch.randn(1, 5, 64))
+    image = tokens(5)
     with torch.no_grad():
-        first, _, _ = block(image, Tokens(torch.randn(1, 3, 64)), False)
-        second, _, _ = block(image, Tokens(torch.randn(1, 3, 64)), False)
+        first, _, _ = block(image, tokens(3), False)
+        second, _, _ = block(image, tokens(3), False)
     assert torch.equal(first.values, second.values)
 
 

@@ -106,12 +106,13 @@ class BidirectionalAttention(nn.Module):
     def forward(self, image: Tokens, text: Tokens, need_weights: bool) -> tuple[torch.Tensor, torch.Tensor, Weights]:
         """Image (B, N, width) and text values (B, M, width) after the exchange, and the four attentions if wanted."""
         dropout = self.config.attention_dropout if self.training else 0.0
+        image_mask, text_mask = image.key_mask, text.key_mask
         image_query, image_key, image_value = self.project_image(image.values)
         text_query, text_key, text_value = self.project_text(text.values)
-        within_image, a = attend(image_query, image_key, image_value, image.mask, dropout, need_weights)
-        from_text, b = attend(image_query, text_key, text_value, text.mask, dropout, need_weights)
-        within_text, c = attend(text_query, text_key, text_value, text.mask, dropout, need_weights)
-        from_image, d = attend(text_query, image_key, image_value, image.mask, dropout, need_weights)
+        within_image, a = attend(image_query, image_key, image_value, image_mask, dropout, need_weights)
+        from_text, b = attend(image_query, text_key, text_value, text_mask, dropout, need_weights)
+        within_text, c = attend(text_query, text_key, text_value, text_mask, dropout, need_weights)
+        from_image, d = attend(text_query, image_key, image_value, image_mask, dropout, need_weights)
         out_text = self.out_image if self.config.output_projection == "shared" else self.out_text
         names = ("image_to_image", "image_to_text", "text_to_text", "text_to_image")
         weights = {name: value for name, value in zip(names, (a, b, c, d), strict=True) if value is not None}

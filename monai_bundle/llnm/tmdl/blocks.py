@@ -60,13 +60,13 @@ class FusionBlock(nn.Module):
     def forward(self, image: Tokens, text: Tokens, need_weights: bool) -> tuple[Tokens, Tokens, Weights]:
         """Image and text tokens after the exchange, with the masks they came with, and the attentions if wanted."""
         attended_image, attended_text, weights = self.attention(
-            Tokens(self.attention_norm_image(image.values), image.mask),
-            Tokens(self.attention_norm_text(text.values), text.mask),
+            image.with_values(self.attention_norm_image(image.values)),
+            text.with_values(self.attention_norm_text(text.values)),
             need_weights,
         )
         return (
-            Tokens(self._finish(image.values, attended_image, self.mlp_norm_image, self.mlp_image), image.mask),
-            Tokens(self._finish(text.values, attended_text, self.mlp_norm_text, self.mlp_text), text.mask),
+            image.with_values(self._finish(image.values, attended_image, self.mlp_norm_image, self.mlp_image)),
+            text.with_values(self._finish(text.values, attended_text, self.mlp_norm_text, self.mlp_text)),
             weights,
         )
 

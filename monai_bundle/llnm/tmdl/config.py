@@ -58,7 +58,8 @@ class TMDLConfig:
     mixing: Literal["sum", "mean"] = "sum"
     residual: Literal["pre-norm", "paper"] = "pre-norm"
     output_projection: Literal["separate", "shared"] = "separate"
-    pooling: Literal["mean", "cls"] = "mean"
+    # Over the tokens, over the means of the eight inputs' tokens, or the class token alone.
+    pooling: Literal["mean", "inputs", "cls"] = "inputs"
     class_token: bool = False
     head: Literal["mlp", "linear"] = "mlp"
     logits: Literal[1, 2] = 1
@@ -108,6 +109,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "patch_embedding": "linear",
         "blank_patches": "kept",
         "margin_dropout": 0.0,
+        "pooling": "mean",
         "report_length": "characters",
         "report_padding": "unmasked",
         "residual": "paper",
@@ -123,6 +125,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "margin_dropout": 0.0,
         "report_padding": "unmasked",
         "mixing": "mean",
+        "pooling": "mean",
         "output_projection": "shared",
         "class_token": True,
         "head": "linear",

@@ -7,8 +7,8 @@ says "absent".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -32,45 +32,58 @@ Inputs = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens (B, N, width) of one modality and their mask (B, N) bool, True where one counts; None where all do."""
+    """Tokens of one modality, or of both joined.
+
+    `values` (B, N, width); `mask` (B, N) bool, True where one counts; `source` (B, N), the place in `INPUTS` of the
+    input that each comes from, -1 for the class token.
+    """
 
     values: torch.Tensor
-    mask: torch.Tensor | None = None
+    mask: torch.Tensor
+    source: torch.Tensor
+
+    def with_values(self, values: torch.Tensor) -> Tokens:
+        """The same places with other values."""
+        return replace(self, values=values)
+
+    @property
+    def key_mask(self) -> torch.Tensor | None:
+        """The mask for attention; None where every token counts, which is faster."""
+        return None if bool(self.mask.all()) else self.mask
 
     def compact(self, most: int | None = None) -> Tokens:
         """The tokens that count alone, the rows padded to the longest; of rows with more than `most`, some by lot.
 
         What is masked changes nothing (attention and pooling leave it out), so the network computes the same with less.
         """
-        if self.mask is None:
-            return self
         longest = max(int(self.mask.sum(dim=1).max()), 1)
         key = self.mask.float()
         if most is not None and longest > most:
             longest, key = most, key * (1 + torch.rand_like(key))
         order = key.argsort(dim=1, descending=True, stable=True)[:, :longest]
         values = self.values.gather(1, order[..., None].expand(-1, -1, self.values.shape[2]))
-        return Tokens(values, self.mask.gather(1, order))
+        return Tokens(values, self.mask.gather(1, order), self.source.gather(1, order))
 
     def joined(self, other: Tokens) -> Tokens:
         """These tokens followed by those."""
-        values = torch.cat((self.values, other.values), dim=1)
-        if self.mask is None and other.mask is None:
-            return Tokens(values)
-        return Tokens(values, torch.cat((self.known_mask(), other.known_mask()), dim=1))
-
-    def known_mask(self) -> torch.Tensor:
-        """The mask, all True where it is None."""
-        if self.mask is not None:
-            return self.mask
-        return torch.ones(self.values.shape[:2], dtype=torch.bool, device=self.values.device)
+        both = ((self.values, other.values), (self.mask, other.mask), (self.source, other.source))
+        return Tokens(*(torch.cat(pair, dim=1) for pair in both))
 
     def mean(self) -> torch.Tensor:
         """Mean of the tokens that count, (B, width)."""
-        if self.mask is None:
-            return self.values.mean(dim=1)
         weight = self.mask.unsqueeze(-1).to(self.values.dtype)
         return (self.values * weight).sum(dim=1) / weight.sum(dim=1)
+
+    def mean_of_inputs(self) -> torch.Tensor:
+        """Mean over the inputs of the mean of each one's tokens that count, (B, width).
+
+        An input with one token then weighs as much as one with two hundred.
+        """
+        places = torch.arange(len(INPUTS), device=self.source.device)
+        member = ((self.source[..., None] == places) & self.mask[..., None]).to(self.values.dtype)
+        count = member.sum(dim=1)
+        means = member.transpose(1, 2) @ self.values / count.clamp(min=1)[..., None]
+        return means.sum(dim=1) / (count > 0).sum(dim=1, keepdim=True)
 
 
 class Embeddings(nn.Module):
@@ -112,18 +125,23 @@ class Embeddings(nn.Module):
     def _image(self, inputs: Inputs) -> Tokens:
         if self.config.image_tokens == "stacked":
             stack = torch.cat([inputs[name] for name in IMAGE_INPUTS], dim=1)
-            tokens, mask = self.patches(stack).flatten(2).transpose(1, 2), None
+            tokens = self.patches(stack).flatten(2).transpose(1, 2)
+            # One token holds all three; it is counted as the first of them.
+            mask, source = _all_true(tokens), torch.zeros_like(tokens[..., 0], dtype=torch.long)
         else:
             each = [self.patches(inputs[name]).flatten(2).transpose(1, 2) for name in IMAGE_INPUTS]
             tokens = torch.cat(
                 [self._replace(part, name, inputs) for part, name in zip(each, IMAGE_INPUTS, strict=True)], 1
             )
-            mask = torch.cat([self._patch_mask(name, inputs) for name in IMAGE_INPUTS], dim=1)
-            mask = None if self.config.blank_patches == "kept" else mask
+            mask = _all_true(tokens)
+            if self.config.blank_patches == "masked":
+                mask = torch.cat([self._patch_mask(name, inputs) for name in IMAGE_INPUTS], dim=1)
+            source = _sources([name for name in IMAGE_INPUTS for _ in range(PATCHES)], tokens)
         if self.class_token is not None:
             tokens = torch.cat((self.class_token.expand(len(tokens), -1, -1), tokens), dim=1)
-            mask = None if mask is None else nn.functional.pad(mask, (1, 0), value=True)
-        return Tokens(self.dropout(tokens + self.image_positions), mask)
+            mask = nn.functional.pad(mask, (1, 0), value=True)
+            source = nn.functional.pad(source, (1, 0), value=-1)
+        return Tokens(self.dropout(tokens + self.image_positions), mask, source)
 
     def _patch_mask(self, name: InputName, inputs: Inputs) -> torch.Tensor:
         """Which patches of an image count, (B, 196): all of the margin, elsewhere those that show the nodule.
@@ -152,9 +170,10 @@ class Embeddings(nn.Module):
         }
         scalars = torch.cat([self._replace(values[name][:, None], name, inputs) for name in SCALAR_INPUTS], dim=1)
         text = self.dropout(torch.cat((words, scalars + self.scalar_positions), dim=1))
+        source = _sources(["report"] * REPORT_TOKENS + list(SCALAR_INPUTS), text)
         if self.config.report_padding == "unmasked":
-            return Tokens(text)
-        return Tokens(text, nn.functional.pad(report_mask, (0, len(SCALAR_INPUTS)), value=True))
+            return Tokens(text, _all_true(text), source)
+        return Tokens(text, nn.functional.pad(report_mask, (0, len(SCALAR_INPUTS)), value=True), source)
 
     def _report(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
         """Word tokens (B, 50, width) and their mask; shorter reports are zero-padded, as in the released code."""
@@ -168,6 +187,16 @@ class Embeddings(nn.Module):
         if absent is not None and bool(absent.any()):
             words = self._replace(words, "report", inputs)
         return words + self.report_positions, _first_where(absent, mask)
+
+
+def _all_true(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+
+
+def _sources(names: Sequence[InputName], tokens: torch.Tensor) -> torch.Tensor:
+    """Places in `INPUTS` of the inputs that the tokens come from, (B, N)."""
+    places = torch.tensor([INPUTS.index(name) for name in names], device=tokens.device)
+    return places.expand(len(tokens), -1)
 
 
 def _first_where(absent: torch.Tensor | None, mask: torch.Tensor) -> torch.Tensor:

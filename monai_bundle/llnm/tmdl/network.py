@@ -138,15 +138,17 @@ class TMDL(nn.Module):
             image, text, weights = fusion(image, text, attention)
             collected.append(weights)
         tokens = image.joined(text)
-        values = tokens.values
+        values, mask = tokens.values, tokens.key_mask
         for block in self.joint:
-            values, weights = block(values, tokens.mask, attention)
+            values, weights = block(values, mask, attention)
             collected.append(weights)
-        return Tokens(self.norm(values), tokens.mask), collected if attention else []
+        return tokens.with_values(self.norm(values)), collected if attention else []
 
     def _pool(self, tokens: Tokens) -> torch.Tensor:
-        """One vector a view, (B, width): the class token, or the mean of the tokens that count."""
-        return tokens.values[:, 0] if self.config.pooling == "cls" else tokens.mean()
+        """One vector a view, (B, width): the class token, or the mean of the tokens or of the inputs that count."""
+        if self.config.pooling == "cls":
+            return tokens.values[:, 0]
+        return tokens.mean() if self.config.pooling == "mean" else tokens.mean_of_inputs()
 
 
 def _flatten_views(inputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], int, int]:
