@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def train(
-    network: Annotated[str, typer.Argument(help="nodule, gland, yolo, llnm, quality, out-of-distribution or compare.")],
+    network: Annotated[
+        str, typer.Argument(help="nodule, gland, yolo, llnm, baselines, quality, out-of-distribution or compare.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for weights, log and record.")],
     data: Annotated[
         list[Path] | None,
@@ -71,7 +73,8 @@ def train(
 
     What is not given here is as in the bundle's configs/train.json (nodule, gland). Under torchrun the processes share
     the work. `quality` fits the Dice to expect to the held-back tables of the runs of all folds;
-    `out-of-distribution` fits the detector of what is no thyroid B-mode image; `compare` lays runs side by side.
+    `out-of-distribution` fits the detector of what is no thyroid B-mode image; `compare` lays runs side by side;
+    `baselines` fits simpler models to the patients that `llnm` would be trained on.
     """
     try:
         import ignite  # noqa: F401
@@ -82,12 +85,13 @@ def train(
         "gland": _segmentation,
         "yolo": _yolo,
         "llnm": _llnm,
+        "baselines": _baselines,
         "quality": _quality,
         "out-of-distribution": _out_of_distribution,
         "compare": _compare,
     }.get(network)
     if start is None:
-        known = "nodule, gland, yolo, llnm, quality, out-of-distribution or compare"
+        known = "nodule, gland, yolo, llnm, baselines, quality, out-of-distribution or compare"
         raise InputError(f"network: {network!r} is not known; choose {known}")
     prepare_folder(out)
     given = {
@@ -160,6 +164,23 @@ def _llnm(network: str, data: list[Path], measure: list[Path], out: Path, settin
         raise InputError("data: one cohort.csv is expected; make one with: llnm simulate")
     changed = {name: value for name, value in settings.items() if name not in ("weights", "threads", "resume")}
     return run(changed | {"cohort": str(data[0])}, out, resume=settings["resume"], threads=settings["threads"])
+
+
+def _baselines(network: str, data: list[Path], measure: list[Path], out: Path, settings: Settings) -> Settings:
+    from llnm.baselines import MODELS, score_baselines
+    from llnm.training.llnm import summarise
+    from llnm.training.patients import patient_split
+    from llnm.training.workflow import write_json, write_table
+
+    if len(data) != 1:
+        raise InputError("data: one cohort.csv is expected; make one with: llnm simulate")
+    split = patient_split(data[0], **_named(settings, fold="fold", folds="folds", seed="seed"))
+    scores = score_baselines(split, Path(settings.get("cache_dir", out / "cache")), settings.get("seed", 0))
+    write_table(scores, out / "held_back.csv")
+    figures = {name: summarise(scores[["llnm"]].assign(probability=scores[name])) for name in MODELS}
+    record = {"training_patients": len(split.training) + len(split.validation), "held_back": figures}
+    write_json(record, out / "baselines.json")
+    return record
 
 
 def _quality(network: str, data: list[Path], measure: list[Path], out: Path, settings: Settings) -> Settings:

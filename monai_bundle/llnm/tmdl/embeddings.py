@@ -170,7 +170,8 @@ class Embeddings(nn.Module):
         }
         scalars = torch.cat([self._replace(values[name][:, None], name, inputs) for name in SCALAR_INPUTS], dim=1)
         text = self.dropout(torch.cat((words, scalars + self.scalar_positions), dim=1))
-        source = _sources(["report"] * REPORT_TOKENS + list(SCALAR_INPUTS), text)
+        names: list[InputName] = ["report"] * REPORT_TOKENS
+        source = _sources([*names, *SCALAR_INPUTS], text)
         if self.config.report_padding == "unmasked":
             return Tokens(text, _all_true(text), source)
         return Tokens(text, nn.functional.pad(report_mask, (0, len(SCALAR_INPUTS)), value=True), source)
