@@ -28,6 +28,8 @@ from llnm.training.measuring import record_run
 # Longest side of what the network sees; about as many pixels as the default network's canvas.
 SIDE = 256
 
+_REPORTING = ("sync", "clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
+
 
 @dataclass(frozen=True)
 class YoloPlan:
@@ -64,7 +66,8 @@ def train_yolo(plan: YoloPlan, out: Path, *, measured: Sequence[Path] = (), thre
                 add_scene_relations(model)
             return model
 
-    ultralytics.settings.update({"tensorboard": False, "sync": False})
+    # Whatever it finds installed (MLflow, Comet, ClearML, ...) it would report each run to.
+    ultralytics.settings.update({name: False for name in _REPORTING if name in ultralytics.settings})
     started = time.monotonic()
     trainer = Trainer(
         overrides={
