@@ -32,8 +32,8 @@ def test_each_input_weighs_the_same_however_many_tokens_it_has():
     mask = torch.tensor([[True, True, True, False, True], [True, False, False, False, False]])
     source = torch.tensor([[0, 0, 1, 1, 5]] * 2)
     values = torch.tensor([[1.0, 3.0, 10.0, 99.0, 6.0]] * 2)[..., None]
-    pooled = Tokens(values, mask, source).mean_of_inputs()
-    assert pooled[:, 0].tolist() == pytest.approx([(2 + 10 + 6) / 3, 1.0])
+    pooled = Tokens(values, mask, source).mean_and_largest_of_inputs()
+    assert pooled[:, 0].tolist() == pytest.approx([((2 + 3) + (10 + 10) + (6 + 6)) / 3, 1.0 + 1.0])
 
 
 def with_blank_patches(inputs):

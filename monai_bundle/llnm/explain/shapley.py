@@ -29,7 +29,8 @@ SAMPLED_ORDERS = 8
 BATCH = 32
 
 Coalitions = npt.NDArray[np.bool_]
-Value = Callable[[Coalitions], npt.NDArray[np.float64]]
+Floats = npt.NDArray[np.float64]
+Value = Callable[[Coalitions], Floats]
 
 
 def check_method(method: str) -> None:
@@ -53,7 +54,7 @@ def contributions(prediction: Prediction, method: str = "full") -> dict[str, flo
     inputs, calibration = dict(prediction.risk.inputs), prediction.risk.calibration
     present = [name for name in INPUTS if not _all_absent(inputs, name)]
 
-    def value(coalitions: Coalitions) -> npt.NDArray[np.float64]:
+    def value(coalitions: Coalitions) -> Floats:
         return calibration(_logits(network, inputs, present, coalitions))
 
     shares = exact_shapley(value, len(present)) if method == "full" else sampled_shapley(value, len(present))
@@ -61,7 +62,7 @@ def contributions(prediction: Prediction, method: str = "full") -> dict[str, flo
     return {name: by_name.get(name, 0.0) for name in INPUTS}
 
 
-def exact_shapley(value: Value, players: int) -> npt.NDArray[np.float64]:
+def exact_shapley(value: Value, players: int) -> Floats:
     """Shapley values (Shapley 1953) of a game; `value` takes (n, players) bool coalitions and gives n values."""
     coalitions = (np.arange(2**players)[:, None] >> np.arange(players)) & 1 == 1
     worth = value(coalitions)
@@ -74,7 +75,7 @@ def exact_shapley(value: Value, players: int) -> npt.NDArray[np.float64]:
     return shares
 
 
-def sampled_shapley(value: Value, players: int, orders: int = SAMPLED_ORDERS, seed: int = 0) -> npt.NDArray[np.float64]:
+def sampled_shapley(value: Value, players: int, orders: int = SAMPLED_ORDERS, seed: int = 0) -> Floats:
     """Shapley values by antithetic permutation sampling (Mitchell et al., JMLR 2022); exact in their sum."""
     rng = np.random.default_rng(seed)
     drawn = [rng.permutation(players) for _ in range(orders)]
@@ -97,9 +98,7 @@ def _all_absent(inputs: dict[str, torch.Tensor], name: str) -> bool:
     return bool((absent | ~inputs["view_mask"]).all()) if name in VIEW_INPUTS else bool(absent.all())
 
 
-def _logits(
-    network: TMDL, inputs: dict[str, torch.Tensor], present: Sequence[str], coalitions: Coalitions
-) -> npt.NDArray[np.float64]:
+def _logits(network: TMDL, inputs: dict[str, torch.Tensor], present: Sequence[str], coalitions: Coalitions) -> Floats:
     """Logit of each coalition of the `present` inputs, the others absent; in batches."""
     results = []
     with torch.inference_mode():

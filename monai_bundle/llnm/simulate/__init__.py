@@ -7,6 +7,7 @@ segmentation networks, and cohorts on disk. Nothing here says anything about rea
 from __future__ import annotations
 
 from llnm.simulate.cohort import write_cohort
+from llnm.simulate.contributions import true_contributions
 from llnm.simulate.patients import SimulatedPatient, Truth, sample_truth, simulate_patient
 from llnm.simulate.reports import write_report
 from llnm.simulate.risk import ALL_CAUSES, CAUSES, RiskModel
@@ -21,6 +22,7 @@ __all__ = [
     "sample_truth",
     "simulate_patient",
     "simulate_view",
+    "true_contributions",
     "write_cohort",
     "write_report",
 ]

@@ -58,7 +58,7 @@ class TMDLConfig:
     mixing: Literal["sum", "mean"] = "sum"
     residual: Literal["pre-norm", "paper"] = "pre-norm"
     output_projection: Literal["separate", "shared"] = "separate"
-    # Over the tokens, over the means of the eight inputs' tokens, or the class token alone.
+    # The mean of the tokens; mean and largest of each input's, mean of the inputs; or the class token alone.
     pooling: Literal["mean", "inputs", "cls"] = "inputs"
     class_token: bool = False
     head: Literal["mlp", "linear"] = "mlp"

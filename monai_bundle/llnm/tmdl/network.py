@@ -148,7 +148,7 @@ class TMDL(nn.Module):
         """One vector a view, (B, width): the class token, or the mean of the tokens or of the inputs that count."""
         if self.config.pooling == "cls":
             return tokens.values[:, 0]
-        return tokens.mean() if self.config.pooling == "mean" else tokens.mean_of_inputs()
+        return tokens.mean() if self.config.pooling == "mean" else tokens.mean_and_largest_of_inputs()
 
 
 def _flatten_views(inputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], int, int]:
