@@ -26,6 +26,7 @@ WORD_VECTOR_WIDTH = 768
 REPORT_TOKENS = 50
 # Centre and scale by which values are standardised: age by the median and interquartile range of the paper's Table 1
 # (43, 34-52 years), echogenicity difference (grey, 0-1) and aspect ratio by those of 1,000 simulated patients.
+GREY_CENTRE, GREY_SCALE = 0.5, 0.25
 STANDARD: dict[InputName, tuple[float, float]] = {
     "age": (43.0, 13.3),
     "echogenicity": (0.14, 0.12),
@@ -67,7 +68,7 @@ class TMDLConfig:
     # Ordered levels of metastasis (`llnm.staging`) that a second head tells apart; 0 has no such head.
     levels: int = 3
     size: Literal["padded", "resize-crop"] = "padded"
-    # Age, echogenicity and shape.
+    # Age, echogenicity and shape, and the grey levels of the images.
     values: Literal["standardised", "raw"] = "standardised"
     absent_tokens: bool = True
     dropout: float = 0.1
@@ -121,6 +122,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "released": {
         "image_tokens": "stacked",
         "patch_embedding": "linear",
+        "values": "raw",
         "blank_patches": "kept",
         "margin_dropout": 0.0,
         "report_padding": "unmasked",
@@ -132,7 +134,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "logits": 2,
         "two_views": "logit",
         "size": "resize-crop",
-        "values": "raw",
         "absent_tokens": False,
         "levels": 0,
         "dropout": 0.3,

@@ -15,6 +15,8 @@ from torch import nn
 
 from llnm.errors import InputError
 from llnm.tmdl.config import (
+    GREY_CENTRE,
+    GREY_SCALE,
     IMAGE_INPUTS,
     INPUTS,
     PATCH_SIDE,
@@ -130,11 +132,11 @@ class Embeddings(nn.Module):
     def _image(self, inputs: Inputs) -> Tokens:
         if self.config.image_tokens == "stacked":
             stack = torch.cat([inputs[name] for name in IMAGE_INPUTS], dim=1)
-            tokens = self.patches(stack).flatten(2).transpose(1, 2)
+            tokens = self._patches(stack)
             # One token holds all three; it is counted as the first of them.
             mask, source = _all_true(tokens), torch.zeros_like(tokens[..., 0], dtype=torch.long)
         else:
-            each = [self.patches(inputs[name]).flatten(2).transpose(1, 2) for name in IMAGE_INPUTS]
+            each = [self._patches(inputs[name]) for name in IMAGE_INPUTS]
             tokens = torch.cat(
                 [self._replace(part, name, inputs) for part, name in zip(each, IMAGE_INPUTS, strict=True)], 1
             )
@@ -147,6 +149,14 @@ class Embeddings(nn.Module):
             mask = nn.functional.pad(mask, (1, 0), value=True)
             source = nn.functional.pad(source, (1, 0), value=-1)
         return Tokens(self.dropout(tokens + self.image_positions), mask, source)
+
+    def _patches(self, image: torch.Tensor) -> torch.Tensor:
+        """Tokens (B, 196, width) of an image (B, channels, 224, 224), 0-1."""
+        if self.config.values == "standardised":
+            # Centred, since a layer norm forgets how large a token is and keeps only which way it points.
+            image = (image - GREY_CENTRE) / GREY_SCALE
+        tokens: torch.Tensor = self.patches(image).flatten(2).transpose(1, 2)
+        return tokens
 
     def _patch_mask(self, name: InputName, inputs: Inputs) -> torch.Tensor:
         """Which patches of an image count, (B, 196): all of the margin, elsewhere those that show the nodule.
