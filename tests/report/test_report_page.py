@@ -102,7 +102,7 @@ def test_text_from_outside_is_escaped_wherever_it_is_shown(full: dict[str, Any],
         "patient": attack,
         "warnings": [attack],
         "missing": [attack],
-        "stage": {attack: attack},
+        "stage": {"level": "high", "low": 0.1, "medium": 0.2, "high": 0.7},
         "contributions_method": attack,
         "location": {**full["location"], "region": attack, "direction": attack},
         "quality": {"transverse": {attack: attack}, "longitudinal": None},
@@ -114,7 +114,7 @@ def test_text_from_outside_is_escaped_wherever_it_is_shown(full: dict[str, Any],
     assert page.open == []
     assert {"script"}.isdisjoint(tag for tag, _ in page.tags)
     assert len([tag for tag, _ in page.tags if tag == "img"]) == 4
-    assert page.text.count("<script>alert(1)</script>") >= 12
+    assert page.text.count("<script>alert(1)</script>") >= 11
 
 
 def test_the_headline_gives_risk_interval_threshold_and_decision_in_words(page: Page) -> None:
@@ -245,3 +245,15 @@ def test_every_view_has_its_picture_and_its_heat_map(page: Page) -> None:
     assert [text.split(" ")[0] for text in alternatives] == ["Transverse", "Longitudinal"] * 2
     assert "further nodule dotted" in alternatives[1]
     assert [picture.shape[2] for picture in page.images()] == [3, 3, 3, 3]
+
+
+def test_the_level_and_what_is_not_ruled_out_are_said_in_words(full: dict[str, Any]) -> None:
+    risk = full["risk"] | {"coverage": 0.9, "answers": ["negative", "positive"]}
+    stage = {"level": "medium", "low": 0.1, "medium": 0.62, "high": 0.28}
+    text = Page(render_report(full | {"risk": risk, "stage": stage}, {})).text
+    assert "At 90 % coverage (patients like those of the calibration) both answers are possible." in text
+    assert "low 10 %, medium 62 %, high 28 %" in text
+    assert "have no level in the published rules" in text
+    single = Page(render_report(full | {"risk": risk | {"answers": ["positive"]}}, {})).text
+    assert "the other answer is ruled out" in single
+    assert "Likeliest level" not in single

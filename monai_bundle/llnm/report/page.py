@@ -23,6 +23,7 @@ from llnm.report.picture import (
     draw_view,
 )
 from llnm.report.schema import checked_result, moment
+from llnm.staging import LEVELS
 
 Context = dict[str, Any]
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -44,7 +45,7 @@ def render_report(result: Mapping[str, Any], views: Mapping[Plane, ReportView]) 
         features=_features(result["features"]),
         contributions=_contributions(result["contributions"]),
         vascularity=_vascularity(result["vascularity"]),
-        stage=_pairs(result["stage"]),
+        stage=_stage(result["stage"]),
         missing=[words.missing_input(name) for name in result["missing"]],
         quality=_quality(result["quality"]),
         given_report=_given_report(result["provenance"]["report"]),
@@ -68,10 +69,33 @@ def _risk(result: Context) -> Context:
         "percent": None if probability is None else _percent(probability),
         "interval": None if interval is None else _span(interval),
         "decision": words.DECISIONS[risk["decision"]],
-        "detail": detail,
+        "detail": " ".join((detail, *_answers(risk))),
         "threshold": threshold,
         "reasons": result["warnings"] or ["No reason was recorded."],
     }
+
+
+def _answers(risk: Context) -> tuple[str, ...]:
+    """What the conformal set says, where there is one."""
+    if risk["answers"] is None:
+        return ()
+    coverage = _percent(risk["coverage"])
+    if len(risk["answers"]) == 1:
+        return (f"At {coverage} coverage (patients like those of the calibration) the other answer is ruled out.",)
+    left = "both answers are possible" if risk["answers"] else "neither answer fits"
+    return (f"At {coverage} coverage (patients like those of the calibration) {left}.",)
+
+
+def _stage(stage: Context | None) -> list[tuple[str, str]]:
+    if stage is None:
+        return []
+    chances = ", ".join(f"{name} {_percent(stage[name])}" for name in LEVELS)
+    return [
+        ("Likeliest level", stage["level"]),
+        ("If there is metastasis", chances),
+        ("Levels", "low: up to five nodes, all under 2 mm; medium: more, all under 30 mm; high: any over 30 mm"),
+        ("Not covered", "one to five nodes of 2 to 30 mm have no level in the published rules"),
+    ]
 
 
 def _view(view: ReportView, features: Context | None) -> Context:
