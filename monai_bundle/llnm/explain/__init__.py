@@ -4,6 +4,14 @@ Comes in: a `Prediction`. Goes out: contributions in points of probability, and 
 """
 
 from llnm.explain.heat import heat_maps
-from llnm.explain.shapley import METHODS, check_method, contributions, exact_shapley, sampled_shapley
+from llnm.explain.shapley import METHODS, check_method, contributions, exact_shapley, sampled_shapley, shares_of_inputs
 
-__all__ = ["METHODS", "check_method", "contributions", "exact_shapley", "heat_maps", "sampled_shapley"]
+__all__ = [
+    "METHODS",
+    "check_method",
+    "contributions",
+    "exact_shapley",
+    "heat_maps",
+    "sampled_shapley",
+    "shares_of_inputs",
+]

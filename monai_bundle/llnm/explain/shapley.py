@@ -6,7 +6,7 @@ difference between this patient's probability and the network's answer when ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
 from math import factorial
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from llnm.errors import InputError
-from llnm.pipeline import Prediction
+from llnm.pipeline import Calibration, Prediction
 from llnm.pipeline.risk import load_tmdl
 from llnm.tmdl import INPUTS, TMDL
 from llnm.tmdl.config import VIEW_INPUTS
@@ -51,7 +51,14 @@ def contributions(prediction: Prediction, method: str = "full") -> dict[str, flo
     network = load_tmdl(prediction.weights)
     if not network.config.absent_tokens:
         raise InputError(f"explain: preset {network.config.preset!r} cannot go without inputs; use --explain none")
-    inputs, calibration = dict(prediction.risk.inputs), prediction.risk.calibration
+    return shares_of_inputs(network, prediction.risk.inputs, prediction.risk.calibration, method)
+
+
+def shares_of_inputs(
+    network: TMDL, inputs: Mapping[str, torch.Tensor], calibration: Calibration, method: str = "full"
+) -> dict[str, float]:
+    """The same from what the network sees of one patient (a batch of one)."""
+    inputs = dict(inputs)
     present = [name for name in INPUTS if not _all_absent(inputs, name)]
 
     def value(coalitions: Coalitions) -> Floats:

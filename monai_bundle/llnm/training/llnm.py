@@ -20,10 +20,12 @@ from monai.data import DataLoader, Dataset
 from llnm.errors import InputError
 from llnm.evaluation.calibration import LogitLine, brier_score, calibration_error, fit_recalibration
 from llnm.evaluation.cells import count
-from llnm.evaluation.conformal import fit_conformal
+from llnm.evaluation.classes import MEAN, class_table
+from llnm.evaluation.conformal import fit_conformal, set_figures
 from llnm.evaluation.discrimination import auc
 from llnm.evaluation.intervals import bootstrap
 from llnm.evaluation.scores import Scores
+from llnm.pipeline.calibration import Conformal
 from llnm.pipeline.risk import is_complete
 from llnm.staging import LEVELS
 from llnm.tmdl import TMDL, TMDLConfig
@@ -74,7 +76,8 @@ def train(settings: Mapping[str, Any], out: Path, *, resume: bool = False, threa
         line = LogitLine(calibration["slope"], calibration["intercept"])
         scores["calibrated"] = line(scores["probability"].to_numpy(float))
     write_table(scores, out / "held_back.csv")
-    record = {
+    partial = score_patients(network, split.held_back, cache, left_out, absent_seed=parser["seed"] + 1)
+    record: dict[str, Any] = {
         "plan": {
             "cohort": Path(parser["cohort"]).name,
             **{name: parser[name] for name in RECORDED},
@@ -85,6 +88,8 @@ def train(settings: Mapping[str, Any], out: Path, *, resume: bool = False, threa
         "validation_patients": len(split.validation),
         "calibration": calibration,
         "held_back": summarise(scores),
+        "held_back_levels": summarise_levels(scores),
+        **summarise_sets(scores, partial, calibration),
         "parameters": parameters(workflow),
         "minutes": round(minutes(workflow), 1),
     }
@@ -193,6 +198,36 @@ def summarise(scores: pd.DataFrame) -> Mapping[str, Any]:
         best = Scores(scores["true_probability"].to_numpy(float), label, patient)
         figures["best_possible_auc"] = round(float(auc(count(best))), 3) if 0 < label.sum() < len(label) else None
     return figures
+
+
+def summarise_levels(scores: pd.DataFrame) -> Mapping[str, Any] | None:
+    """Mean AUC of the levels (each against the others) with its interval, of patients whose level is known.
+
+    None where a level has fewer than two of them.
+    """
+    staged = scores[scores["level"] != ""] if "level" in scores else scores[:0]
+    if staged.empty or min(staged["level"].value_counts().get(name, 0) for name in LEVELS) < 2:
+        return None
+    chances = staged[[f"level_{name}" for name in LEVELS]].set_axis(list(LEVELS), axis=1)
+    mean = class_table(chances, staged["level"]).set_index("class").loc[MEAN, ["auc", "auc_low", "auc_high"]]
+    values = mean.astype(float).round(3).tolist()
+    return {"patients": len(staged), "auc": dict(zip(("value", "low", "high"), values, strict=True))}
+
+
+def summarise_sets(whole: pd.DataFrame, partial: pd.DataFrame, calibration: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Of the held-back patients as they are and with inputs left out: how often the conformal sets hold the truth.
+
+    Also the figures of those with something left out. Empty without a calibration or patients.
+    """
+    if calibration is None or not len(whole):
+        return {}
+    line, sets = LogitLine(calibration["slope"], calibration["intercept"]), Conformal(**calibration["conformal"])
+    lacking = partial[~partial["complete"]]
+    lacking = lacking.assign(calibrated=line(lacking["probability"].to_numpy(float)))
+    both = pd.concat([whole, lacking], ignore_index=True)
+    scores = Scores(both["calibrated"].to_numpy(float), both["llnm"].to_numpy() == 1, np.arange(len(both)))
+    figures = set_figures(scores, both["complete"].to_numpy(bool), sets)
+    return {"held_back_incomplete": summarise(lacking), "conformal_sets": figures}
 
 
 def load_network(folder: Path, config: TMDLConfig) -> TMDL:
