@@ -210,7 +210,7 @@ def summarise_levels(scores: pd.DataFrame) -> Mapping[str, Any] | None:
         return None
     chances = staged[[f"level_{name}" for name in LEVELS]].set_axis(list(LEVELS), axis=1)
     mean = class_table(chances, staged["level"]).set_index("class").loc[MEAN, ["auc", "auc_low", "auc_high"]]
-    values = [round(float(value), 3) for value in mean]
+    values = [round(float(value), 3) for value in mean.to_numpy(float)]
     return {"patients": len(staged), "auc": dict(zip(("value", "low", "high"), values, strict=True))}
 
 
