@@ -16,6 +16,7 @@ from llnm.errors import InputError
 from llnm.simulate import write_cohort
 from llnm.tmdl import preset_config
 from llnm.training.cohort import cached_tensors
+from llnm.training.llnm import summarise_levels, summarise_sets
 from llnm.training.patients import LeaveOut, RandAbsent, RandMirrorNodule, patient_split, training_transforms
 
 
@@ -164,3 +165,34 @@ def test_a_cohort_without_labels_cannot_be_trained_on(llnm, ten_patients, tmp_pa
     code, _, err = llnm("train", "llnm", "--data", ten_patients.parent / "unlabelled.csv", "--out", tmp_path / "run")
     assert code == 2
     assert "every patient needs llnm" in err
+
+
+def test_the_record_counts_how_often_sets_hold_the_truth_with_and_without_every_input():
+    rng = np.random.default_rng(0)
+    chance = rng.random(400)
+    whole = pd.DataFrame({"probability": chance, "llnm": rng.random(400) < chance, "complete": True})
+    whole["calibrated"] = chance
+    partial = whole.assign(complete=rng.random(400) < 0.4).drop(columns="calibrated")
+    calibration = {
+        "slope": 1.0,
+        "intercept": 0.0,
+        "conformal": {"coverage": 0.9, "complete": 0.6, "incomplete": 0.8},
+    }
+    found = summarise_sets(whole, partial, calibration)
+    lacking = partial[~partial["complete"]]
+    assert found["held_back_incomplete"]["patients"] == len(lacking)
+    for group, table, most in (("complete", whole, 0.6), ("incomplete", lacking, 0.8)):
+        held = [max(1 - p if y else p, 0) <= most for p, y in zip(table["probability"], table["llnm"], strict=True)]
+        assert found["conformal_sets"][group]["coverage"] == pytest.approx(np.mean(held))
+    assert summarise_sets(whole, partial, None) == {}
+
+
+def test_levels_are_measured_on_those_who_have_one():
+    rng = np.random.default_rng(1)
+    level = np.array(["low", "medium", "high", ""])[rng.integers(4, size=300)]
+    sure = pd.get_dummies(pd.Series(level)).reindex(columns=["low", "medium", "high"], fill_value=False).astype(float)
+    table = (0.4 * sure + 0.2).div((0.4 * sure + 0.2).sum(axis=1), axis=0).add_prefix("level_").assign(level=level)
+    found = summarise_levels(table)
+    assert found["patients"] == (level != "").sum()
+    assert found["auc"]["value"] == 1
+    assert summarise_levels(table[table["level"] != "high"]) is None
