@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from llnm.pipeline.calibration import shipped_calibration
 from llnm.report import validate_result
 from llnm.simulate.other_organs import simulate_other_organ
 
@@ -116,7 +117,7 @@ def test_a_calibration_changes_the_probability_as_platt_scaling_does(llnm, patie
     plain, calibrated = read(tmp_path / "plain")["risk"], read(tmp_path / "site")["risk"]
     logit = np.log(plain["probability"] / (1 - plain["probability"]))
     assert calibrated["probability"] == pytest.approx(1 / (1 + np.exp(-(0.5 * logit + 1))), abs=1e-4)
-    assert (plain["calibration"], calibrated["calibration"]) == ("none", "our site")
+    assert (plain["calibration"], calibrated["calibration"]) == (shipped_calibration().name, "our site")
 
 
 def test_contributions_add_up_and_are_zero_for_what_is_missing(llnm, patient_files, tmp_path):
