@@ -62,9 +62,12 @@ class MetastasisLoss(nn.Module):
         loss: torch.Tensor = nn.functional.binary_cross_entropy_with_logits(
             found.logits[:, -1], label[:, 0], pos_weight=cast("torch.Tensor", self.positive_weight)
         )
-        staged = label[:, 1] >= 0
-        if found.level_logits is None or not bool(staged.any()):
+        if found.level_logits is None:
             return loss
+        staged = label[:, 1] >= 0
+        if not bool(staged.any()):
+            # Nothing to learn, but a gradient of zero: processes that train together wait for each other's gradients.
+            return loss + 0.0 * found.level_logits.sum()
         logits = found.level_logits[staged]
         above = (label[staged, 1:] > torch.arange(logits.shape[1], device=logits.device)).to(logits.dtype)
         return loss + self.level_weight * nn.functional.binary_cross_entropy_with_logits(logits, above)
