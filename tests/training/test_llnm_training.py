@@ -1,16 +1,14 @@
 """Training of the LLNM network on a few simulated patients: splits, what is left out, interruptions, two processes."""
 
 import json
-import random
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from interrupted import assert_a_kill_changes_nothing
 
 from llnm.errors import InputError
 from llnm.simulate import write_cohort
@@ -69,21 +67,9 @@ def test_train_llnm_runs_on_a_cohort_and_reports_the_best_possible_auc(llnm, ten
 
 
 def test_a_training_killed_at_a_random_moment_ends_with_the_same_weights(ten_patients, features, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train = [*command(ten_patients, features, whole), "--epochs", "4"]
-    subprocess.run(train, check=True, capture_output=True)
-    again = [*command(ten_patients, features, parts), "--epochs", "4"]
-    process = subprocess.Popen(again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (parts / "checkpoint.pt").is_file():
-        assert process.poll() is None
-        time.sleep(0.02)
-    time.sleep(random.Random(0).uniform(0, 0.3))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (parts / "training.json").is_file(), "it was killed before its end"
-    subprocess.run([*again, "--resume"], check=True, capture_output=True)
-    expected, found = (torch.load(folder / "model.pt", weights_only=True) for folder in (whole, parts))
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert_a_kill_changes_nothing(
+        lambda out: [*command(ten_patients, features, out), "--epochs", "4"], tmp_path, within=0.3
+    )
 
 
 def test_two_processes_train_together_and_one_of_them_writes(ten_patients, features, tmp_path):
@@ -156,6 +142,15 @@ def test_a_mirrored_nodule_is_mirrored_in_location_and_texture_alike(ten_patient
 def test_an_input_that_does_not_exist_cannot_be_left_out():
     with pytest.raises(InputError, match="weather.*choose from location"):
         LeaveOut(["weather"])
+
+
+def test_a_cache_that_is_a_file_is_named(llnm, ten_patients, tmp_path):
+    (tmp_path / "cache").write_text("mine")
+    options = ["--data", ten_patients, "--cache", tmp_path / "cache", "--out", tmp_path / "run"]
+    code, _, err = llnm("train", "llnm", *options)
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert str(tmp_path / "cache") in err
+    assert (tmp_path / "cache").read_text() == "mine"
 
 
 def test_a_cohort_without_labels_cannot_be_trained_on(llnm, ten_patients, tmp_path):

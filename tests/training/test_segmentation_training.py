@@ -1,16 +1,14 @@
 """Augmentation, loss, quality and the training of segmentation networks as a user starts it."""
 
 import json
-import random
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from interrupted import assert_a_kill_changes_nothing
 from scipy import ndimage
 
 from llnm.errors import InputError
@@ -271,21 +269,7 @@ def test_mlflow_holds_the_loss_of_every_step_and_another_place_is_refused(few_gl
 
 
 def test_a_training_killed_at_a_random_moment_and_resumed_ends_with_the_same_weights(few_gland_images, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    subprocess.run(train_command(few_gland_images, whole), check=True, capture_output=True)
-    process = subprocess.Popen(
-        train_command(few_gland_images, parts), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while not (parts / "checkpoint.pt").is_file():
-        assert process.poll() is None
-        time.sleep(0.05)
-    time.sleep(random.Random(0).uniform(0, 2))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (parts / "training.json").is_file(), "it was killed before its end"
-    subprocess.run(train_command(few_gland_images, parts, "--resume"), check=True, capture_output=True)
-    expected, found = (torch.load(folder / "model.pt", weights_only=True) for folder in (whole, parts))
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert_a_kill_changes_nothing(lambda out: train_command(few_gland_images, out), tmp_path, within=2)
 
 
 def test_two_processes_train_together_and_one_of_them_writes(few_gland_images, tmp_path):

@@ -72,13 +72,13 @@ def read_numbers(text: str, option: str, form: str) -> list[float]:
     return numbers
 
 
-def prepare_folder(out: Path) -> Path:
+def prepare_folder(out: Path, option: str = "--out") -> Path:
     """`out`, sure to be a folder that can be written to; raises InputError before any work is done if it is not."""
     parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not parent.is_dir():
-        raise InputError(f"{out}: cannot be a folder, since {parent.name} is a file; choose another --out")
+        raise InputError(f"{out}: cannot be a folder, since {parent.name} is a file; choose another {option}")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: cannot be written to; choose another --out or change its permissions")
+        raise InputError(f"{out}: cannot be written to; choose another {option} or change its permissions")
     return out
 
 

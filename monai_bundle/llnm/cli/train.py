@@ -94,6 +94,8 @@ def train(
         known = "nodule, gland, yolo, llnm, baselines, quality, out-of-distribution or compare"
         raise InputError(f"network: {network!r} is not known; choose {known}")
     prepare_folder(out)
+    if cache is not None:
+        prepare_folder(cache, "--cache")
     given = {
         "simulated_views": simulated,
         "left_out": None if without is None else without.split(","),

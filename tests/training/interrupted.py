@@ -1,0 +1,25 @@
+"""A training killed in the middle beside an undisturbed one."""
+
+import random
+import signal
+import subprocess
+import time
+
+import torch
+
+
+def assert_a_kill_changes_nothing(train, folder, within):
+    """`train` gives the command for an output folder; killed `within` seconds of its first checkpoint, then resumed."""
+    whole, parts = folder / "whole", folder / "parts"
+    subprocess.run(train(whole), check=True, capture_output=True)
+    process = subprocess.Popen(train(parts), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (parts / "checkpoint.pt").is_file():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(random.Random(0).uniform(0, within))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (parts / "training.json").is_file(), "it was killed before its end"
+    subprocess.run([*train(parts), "--resume"], check=True, capture_output=True)
+    expected, found = (torch.load(run / "model.pt", weights_only=True) for run in (whole, parts))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
