@@ -6,6 +6,7 @@ from scipy import ndimage
 from scipy.special import logit
 
 from llnm import Case, predict
+from llnm.errors import InputError
 from llnm.explain import contributions, heat_maps
 from llnm.pipeline import Calibration
 from llnm.pipeline.calibration import Conformal, shipped_calibration
@@ -37,6 +38,11 @@ def test_who_asks_for_it_gets_no_decision_unless_one_answer_is_left(patient, mos
     assert len(risk.answers) == answers
     assert risk.decision == "abstain"
     assert predict(patient, calibration=site).risk.probability == risk.probability
+
+
+def test_who_asks_to_abstain_by_a_calibration_without_sets_is_told(patient):
+    with pytest.raises(InputError, match="abstain: the calibration 'old' has no sets of answers"):
+        predict(patient, calibration=Calibration("old", 1.0, 0.0), abstain=True)
 
 
 def test_a_patient_who_lacks_an_input_is_judged_by_the_threshold_of_such_patients(patient):

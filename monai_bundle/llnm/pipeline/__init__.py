@@ -67,14 +67,19 @@ def predict(  # noqa: PLR0913 - each is one option of an examination
     `points`: (x, y) in a view's pixels, to choose between nodules. `weights`: a folder that holds the three bundles;
     `report_encoder`: a folder with another BERT (768 wide); `preset`: refuse weights of any other preset.
     `calibration`: a site's, applied to the probabilities that the weights' own gives. `abstain`: decide only where the
-    conformal set leaves one answer. The same
-    case and seed give the same result. Raises InputError where a given input cannot be used; where no nodule is found
-    the risk is None and a warning says so.
+    conformal set leaves one answer. The same case and seed give the same result. Raises InputError where a given input
+    cannot be used, and to abstain by a calibration without such sets; where no nodule is found the risk is None and a
+    warning says so.
     """
     network = load_tmdl(weights)
     if preset is not None and preset != network.config.preset:
         raise InputError(
             f"preset: the weights are of preset {network.config.preset!r}, not {preset!r}; train others (llnm train)"
+        )
+    calibration = _calibration(calibration, weights)
+    if abstain and calibration.conformal is None:
+        raise InputError(
+            f"abstain: the calibration {calibration.name!r} has no sets of answers; make it again: llnm calibrate"
         )
     measured = {
         plane: measure_view(view, (points or {}).get(plane), weights) for plane, view in sorted(case.views.items())
@@ -96,7 +101,7 @@ def predict(  # noqa: PLR0913 - each is one option of an examination
             views,
             seed=seed,
             threshold=threshold,
-            calibration=_calibration(calibration, weights),
+            calibration=calibration,
             abstain=abstain,
         )
     return Prediction(
