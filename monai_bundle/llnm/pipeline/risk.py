@@ -105,6 +105,14 @@ def estimate_risk(
     )
 
 
+def patient_inputs(
+    config: TMDLConfig, encoder: ReportEncoder | None, case: Case, views: Mapping[Plane, MeasuredView], seed: int
+) -> dict[str, torch.Tensor]:
+    """What the network sees of one patient for the target outline: the inputs that `estimate_risk` decides by."""
+    clinical = clinical_inputs(encoder, config, [case.report], [case.age], [case.sex])
+    return view_inputs(config, views, _outlines(views, 0), seed) | clinical
+
+
 def is_complete(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Of which patients both views and every input are there, (B,) bool."""
     lacking = ~inputs["view_mask"].all(dim=1)

@@ -51,7 +51,7 @@ class Tokens:
     @property
     def key_mask(self) -> torch.Tensor | None:
         """The mask for attention; None where every token counts, which is faster."""
-        return None if bool(self.mask.all()) else self.mask
+        return None if not exporting() and bool(self.mask.all()) else self.mask
 
     def compact(self, most: int | None = None) -> Tokens:
         """The tokens that count alone, the rows padded to the longest; of rows with more than `most`, some by lot.
@@ -93,6 +93,11 @@ class Tokens:
         return torch.stack(found).sum(dim=0) / torch.stack(present).sum(dim=0)
 
 
+def exporting() -> bool:
+    """Whether the network is being traced: then nothing may depend on what this one batch happens to hold."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
 class Embeddings(nn.Module):
     """Patch embedding of the three feature images; linear embedding of word vectors and of each single value."""
 
@@ -121,7 +126,7 @@ class Embeddings(nn.Module):
     def _replace(self, tokens: torch.Tensor, name: InputName, inputs: Inputs) -> torch.Tensor:
         """`tokens` (B, n, width), with the learned "absent" token where the patient lacks input `name`."""
         absent = inputs.get(f"{name}_absent")
-        if absent is None or not bool(absent.any()):
+        if absent is None or not (exporting() or bool(absent.any())):
             return tokens
         if self.absent is None:
             raise InputError(
@@ -145,7 +150,7 @@ class Embeddings(nn.Module):
                 mask = torch.cat([self._patch_mask(name, inputs) for name in IMAGE_INPUTS], dim=1)
             source = _sources([name for name in IMAGE_INPUTS for _ in range(PATCHES)], tokens)
         if self.class_token is not None:
-            tokens = torch.cat((self.class_token.expand(len(tokens), -1, -1), tokens), dim=1)
+            tokens = torch.cat((self.class_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
             mask = nn.functional.pad(mask, (1, 0), value=True)
             source = nn.functional.pad(source, (1, 0), value=-1)
         return Tokens(self.dropout(tokens + self.image_positions), mask, source)
@@ -165,7 +170,7 @@ class Embeddings(nn.Module):
         """
         image = inputs[name]
         if name == "margin":
-            mask = torch.ones(len(image), PATCHES, dtype=torch.bool, device=image.device)
+            mask = torch.ones(image.shape[0], PATCHES, dtype=torch.bool, device=image.device)
             if self.training and self.config.margin_dropout > 0:
                 mask = torch.rand(mask.shape, device=image.device) >= self.config.margin_dropout
         else:
@@ -200,7 +205,7 @@ class Embeddings(nn.Module):
         words = self.report(nn.functional.pad(vectors, (0, 0, 0, padding)))
         mask = nn.functional.pad(mask, (0, padding))
         absent = inputs.get("report_absent")
-        if absent is not None and bool(absent.any()):
+        if absent is not None:
             words = self._replace(words, "report", inputs)
         return words + self.report_positions, _first_where(absent, mask)
 
@@ -212,7 +217,7 @@ def _all_true(tokens: torch.Tensor) -> torch.Tensor:
 def _sources(names: Sequence[InputName], tokens: torch.Tensor) -> torch.Tensor:
     """Places in `INPUTS` of the inputs that the tokens come from, (B, N)."""
     places = torch.tensor([INPUTS.index(name) for name in names], device=tokens.device)
-    return places.expand(len(tokens), -1)
+    return places.expand(tokens.shape[0], -1)
 
 
 def _first_where(absent: torch.Tensor | None, mask: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from torch import nn
 from llnm.tmdl.attention import Weights
 from llnm.tmdl.blocks import NORM_EPSILON, FusionBlock, SelfAttentionBlock
 from llnm.tmdl.config import VIEW_INPUTS, TMDLConfig, preset_config
-from llnm.tmdl.embeddings import Embeddings, Tokens
+from llnm.tmdl.embeddings import Embeddings, Tokens, exporting
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class TMDL(nn.Module):
         """
         flat, patients, views = _flatten_views(inputs)
         image, text = self.embeddings(flat)
-        if not (attention or torch.jit.is_tracing()):
+        if not (attention or exporting()):
             image, text = image.compact(self.config.most_patches if self.training else None), text.compact()
         tokens, weights = self._encode(image, text, attention)
         features = self._pool(tokens).view(patients, views, -1)

@@ -53,6 +53,11 @@ class PatientSplit:
     held_back: list[PatientItem]
 
     @property
+    def everyone(self) -> list[PatientItem]:
+        """All patients: to evaluate weights that none of them has trained."""
+        return self.training + self.validation + self.held_back
+
+    @property
     def positive_weight(self) -> float:
         """Patients without LLNM for each one with it, in the training part."""
         positive = sum(item.label for item in self.training)
