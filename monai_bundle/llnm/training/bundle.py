@@ -17,6 +17,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from llnm.errors import InputError, LLNMError, MissingExtraError
+from llnm.training.workflow import ExactCheckpoint
 from llnm.weights import NetworkName, bundle_folder
 
 
@@ -60,8 +61,8 @@ def is_first_process() -> bool:
 
 def minutes(workflow: ConfigWorkflow) -> float:
     """How long the training took, interruptions not counted."""
-    taken: float = workflow.parser.get_parsed_content("train#checkpoint").clock.minutes
-    return taken
+    handlers = workflow.parser.get_parsed_content("train#handlers")
+    return next(handler for handler in handlers if isinstance(handler, ExactCheckpoint)).clock.minutes
 
 
 def parameters(workflow: ConfigWorkflow) -> int:
