@@ -6,7 +6,7 @@ export UV_PYTHON_DOWNLOADS := never
 export HF_HUB_OFFLINE := 1
 BIN := .venv/bin
 
-.PHONY: setup setup-server demo test test-oldest lint bench wheel clean
+.PHONY: setup setup-server demo test test-oldest lint bench wheel bundles clean
 
 setup: .venv/.done
 setup-server: .venv-server/.done
@@ -59,6 +59,11 @@ bench: setup
 	$(BIN)/python tests/benchmarks/bench_predict.py
 	$(BIN)/python tests/benchmarks/bench_segment.py
 	$(BIN)/python tests/benchmarks/bench_evaluate.py
+	$(BIN)/python tests/benchmarks/bench_tmdl.py
+
+# Each bundle as a zip that runs in an empty folder; its requirements name the versions installed here.
+bundles: setup
+	$(BIN)/python monai_bundle/make_bundles.py dist
 
 wheel: setup
 	$(UV) build --quiet --wheel --out-dir dist

@@ -8,8 +8,11 @@ import time
 import torch
 
 
-def assert_a_kill_changes_nothing(train, folder, within):
-    """`train` gives the command for an output folder; killed `within` seconds of its first checkpoint, then resumed."""
+def assert_a_kill_changes_nothing(train, folder, within, resume=("--resume",), last="training.json"):
+    """`train` gives the command for an output folder; killed `within` seconds of its first checkpoint, then resumed.
+
+    `last` is the file that it writes at its end.
+    """
     whole, parts = folder / "whole", folder / "parts"
     subprocess.run(train(whole), check=True, capture_output=True)
     process = subprocess.Popen(train(parts), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -19,7 +22,7 @@ def assert_a_kill_changes_nothing(train, folder, within):
     time.sleep(random.Random(0).uniform(0, within))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (parts / "training.json").is_file(), "it was killed before its end"
-    subprocess.run([*train(parts), "--resume"], check=True, capture_output=True)
+    assert not (parts / last).is_file(), "it was killed before its end"
+    subprocess.run([*train(parts), *resume], check=True, capture_output=True)
     expected, found = (torch.load(run / "model.pt", weights_only=True) for run in (whole, parts))
     assert all(torch.equal(expected[name], found[name]) for name in expected)

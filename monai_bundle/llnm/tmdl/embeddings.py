@@ -225,7 +225,9 @@ def _first_where(absent: torch.Tensor | None, mask: torch.Tensor) -> torch.Tenso
     if absent is None:
         return mask
     first = torch.arange(mask.shape[1], device=mask.device) == 0
-    return torch.where(absent.bool()[:, None], first[None], mask)
+    absent = absent.bool()[:, None]
+    # Not `where`, which runtimes of ONNX lack for truth values.
+    return (absent & first) | (~absent & mask)
 
 
 def _patch_embedding(channels: int, config: TMDLConfig) -> nn.Module:

@@ -21,6 +21,7 @@ from monai.engines import SupervisedEvaluator
 from monai.utils import set_determinism
 from torch.utils.data import DataLoader
 
+from llnm.errors import InputError
 from llnm.files import whole_file, write_text
 from llnm.segmentation.encoder import EfficientNetLiteEncoder, published_weights
 from llnm.weights import load_state_dict
@@ -102,6 +103,8 @@ class Clock:
 class ExactCheckpoint:
     """Writes the whole state of a training at the end of each epoch, and takes it up again if `resume`.
 
+    Raises InputError for a checkpoint of a training of another length.
+
     `state`: what has a state_dict and belongs to the run (network, optimiser, schedule, loss, validation); the trainer
     joins it. One file, replaced in one step, so that a kill at any moment leaves a whole checkpoint.
     """
@@ -119,10 +122,18 @@ class ExactCheckpoint:
         saver = Checkpoint(state, lambda checkpoint, *_: write_whole(checkpoint, self.path), n_saved=None)
         engine.add_event_handler(Events.EPOCH_COMPLETED, saver)
         if self.resume and self.path.is_file():
-            engine.add_event_handler(Events.STARTED, lambda: Checkpoint.load_objects(state, self._read()))
+            engine.add_event_handler(Events.STARTED, self._take_up, state)
 
-    def _read(self) -> Any:
-        return torch.load(self.path, map_location="cpu", weights_only=True)
+    def _take_up(self, engine: Engine, state: dict[str, Any]) -> None:
+        stored = torch.load(self.path, map_location="cpu", weights_only=True)
+        planned = stored["trainer"]["max_epochs"]
+        if planned != engine.state.max_epochs:
+            # The learning rate follows a curve over all epochs; another length would be another training.
+            raise InputError(
+                f"{self.path}: is of a training of {planned} epochs, not {engine.state.max_epochs}; resume with the same "
+                "number, or start a new training from its weights (start_from)"
+            )
+        Checkpoint.load_objects(state, stored)
 
 
 class ValidateAndStop:
