@@ -1,11 +1,14 @@
 """Files that are written whole or not at all, also where the disk is full or the user interrupts.
 
-Comes in: what a file is to hold. Goes out: that file, or the one that was there before, and no half of either.
+Comes in: what a file is to hold. Goes out: that file, or the one that was there before, and no half of either; and
+names under which what belongs to different images can be told apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -51,3 +54,33 @@ def write_png(path: Path, pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 def write_mask(path: Path, mask: npt.NDArray[np.bool_]) -> None:
     """Write a (row, column) bool mask as 8-bit PNG, 0 outside and 255 inside; raises InputError as `write_png`."""
     write_png(path, np.where(mask, 255, 0).astype(np.uint8))
+
+
+def check_not_overwritten(image: Path, target: Path, option: str = "--out") -> None:
+    """Raises InputError where what is to be written would take the place of what is read."""
+    if os.path.realpath(image) == os.path.realpath(target):
+        raise InputError(f"{image}: its masks would be written over it; choose another {option}")
+
+
+def unique_names(images: Sequence[Path]) -> list[str]:
+    """A name for what is written: the image's stem or the folder's name, with a number where names are equal.
+
+    Raises InputError where even that does not tell them apart.
+    """
+    stems = [_stem(path) for path in images]
+    count = Counter(stems)
+    seen: Counter[str] = Counter()
+    names = []
+    for name in stems:
+        seen[name] += 1
+        names.append(name if count[name] == 1 else f"{name}_{seen[name]}")
+    if len(set(names)) < len(names):
+        raise InputError("images: some names cannot be told apart; rename the files so that their stems differ")
+    return names
+
+
+def _stem(path: Path) -> str:
+    """The name of a file without its suffix, or of a folder, also where it is given as `.` or `..`."""
+    if not path.is_dir():
+        return path.stem
+    return path.name if path.name not in {"", ".."} else path.resolve().name

@@ -6,8 +6,6 @@ image, the files of `llnm.cli.segment_cine` in `DIR/<stem>/` for each loop, and 
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +14,7 @@ import typer
 from llnm import NOTICE
 from llnm.cli.common import console, prepare_folder, read_numbers, read_point, to_json
 from llnm.errors import InputError, LLNMError
-from llnm.files import write_text
+from llnm.files import check_not_overwritten, unique_names, write_text
 
 
 class InterruptedRunError(LLNMError):
@@ -110,30 +108,3 @@ def _segment_images(
                 }
             )
     return rows
-
-
-def check_not_overwritten(image: Path, target: Path) -> None:
-    """Raises InputError where what is to be written would take the place of what is read."""
-    if os.path.realpath(image) == os.path.realpath(target):
-        raise InputError(f"{image}: its masks would be written over it; choose another --out")
-
-
-def unique_names(images: list[Path]) -> list[str]:
-    """A name for what is written: the image's stem or the folder's name, with a number where names are equal."""
-    stems = [stem(path) for path in images]
-    count = Counter(stems)
-    seen: Counter[str] = Counter()
-    names = []
-    for name in stems:
-        seen[name] += 1
-        names.append(name if count[name] == 1 else f"{name}_{seen[name]}")
-    if len(set(names)) < len(names):
-        raise InputError("images: some names cannot be told apart; rename the files so that their stems differ")
-    return names
-
-
-def stem(path: Path) -> str:
-    """The name of a file without its suffix, or of a folder, also where it is given as `.` or `..`."""
-    if not path.is_dir():
-        return path.stem
-    return path.name if path.name not in {"", ".."} else path.resolve().name

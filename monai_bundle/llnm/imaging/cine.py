@@ -132,7 +132,7 @@ def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
 def _open_folder(folder: Path, spacing_mm: float | None) -> Cine:
     name = folder.name or str(folder)
     try:
-        files = sorted(filter(_is_frame, folder.iterdir()), key=lambda file: natural_order(file.name))
+        files = sorted(filter(is_frame, folder.iterdir()), key=lambda file: natural_order(file.name))
     except OSError as error:
         raise InputError(f"{name}: the folder cannot be read ({error.strerror}); check its permissions") from error
     if not files:
@@ -153,7 +153,8 @@ def _open_folder(folder: Path, spacing_mm: float | None) -> Cine:
     return Cine(name, names, None, lambda: (partial(load_image, file, spacing_mm) for file in files))
 
 
-def _is_frame(file: Path) -> bool:
+def is_frame(file: Path) -> bool:
+    """Whether a file in a folder is an image, told from its name or, for DICOM, its content; hidden files are not."""
     if file.name.startswith(".") or file.name.upper() == "DICOMDIR" or not file.is_file():
         return False
     return file.name.lower().endswith((*RASTER_SUFFIXES, *VOLUME_SUFFIXES)) or is_dicom(file)

@@ -49,6 +49,11 @@ def components(mask: Mask) -> tuple[Mask, ...]:
     return tuple(labels == index + 1 for index in np.argsort(-sizes, kind="stable"))
 
 
+def union(candidates: tuple[Mask, ...], shape: tuple[int, ...]) -> Mask:
+    """All candidates in one mask of `shape` (rows, columns); empty where there are none."""
+    return np.any(candidates, axis=0) if candidates else np.zeros(shape, dtype=bool)
+
+
 def choose(
     candidates: tuple[Mask, ...],
     structure: Structure,
@@ -61,7 +66,7 @@ def choose(
     if point is None and box is None:
         if not candidates:
             return np.zeros(shape, dtype=bool)
-        return np.any(candidates, axis=0) if structure == "gland" else candidates[0]
+        return union(candidates, shape) if structure == "gland" else candidates[0]
     rows, columns = shape
     if point is not None:
         x, y = point

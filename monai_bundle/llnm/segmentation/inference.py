@@ -13,24 +13,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.data import MetaTensor
-from monai.networks.layers import AffineTransform
 
-from llnm.case import Box, GreyImage, Mask, Structure, UltrasoundImage
+from llnm.case import GreyImage, Mask, Structure, UltrasoundImage
 from llnm.errors import InputError
 from llnm.imaging import PreparedImage, prepare
-from llnm.segmentation.candidates import choose, find_candidates, level_at
-from llnm.segmentation.canvas import canvas_transform
-from llnm.segmentation.guidance import guidance_map
-from llnm.segmentation.networks import CANVAS, fitted_size, load_network
+from llnm.segmentation.candidates import choose, find_candidates, level_at, union
+from llnm.segmentation.canvas import place_on_canvas, restore
+from llnm.segmentation.inferer import FourPassInferer, mean_and_deviation
+from llnm.segmentation.networks import load_network
 from llnm.segmentation.out_of_distribution import DistributionCheck, check_distribution
 from llnm.segmentation.quality import expected_dice, quality_figures
 from llnm.segmentation.yolo import LEAST_CONFIDENCE, yolo_probability
 from llnm.weights import weights_file
-
-# A network sees each frame four times: as it is and mirrored, at its own and at a smaller size. A lobe that fills the
-# canvas gains from standing back further than a nodule does.
-SMALLER: Mapping[Structure, float] = {"nodule": 0.9, "gland": 0.8}
 
 
 @dataclass(frozen=True)
@@ -102,7 +96,7 @@ def segment(
         raise InputError(f"network: {network!r} is not known; choose default or yolo")
     candidates = find_candidates(probability, structure, level)
     target = choose(candidates, structure, probability.shape, point=point, box=box)
-    mask = np.any(candidates, axis=0) if candidates and point is None and box is None else target
+    mask = union(candidates, target.shape) if point is None and box is None else target
     figures = quality_figures(maps, tuple(int(found.sum()) for found in candidates))
     expected = expected_dice(figures, weights) if network == "default" else None
     known = weights if network == "default" and structure == "nodule" else weights_file("nodule")
@@ -118,47 +112,10 @@ def _predict(
     box: tuple[float, float, float, float] | None,
 ) -> tuple[GreyImage, GreyImage, npt.NDArray[np.float32]]:
     """Mean and deviation over test-time augmentations in the frame's pixels, and each one's map on the canvas."""
-    model = load_network(structure, weights)
-    fit = canvas_transform(prepared.scan_area)
-    square = fit(torch.from_numpy(prepared.bmode)[None])
-    plain = square.as_tensor()
-    guide = torch.from_numpy(_guidance_on_canvas(prepared.scan_area, point, box))[None]
-    view = torch.cat([plain, guide])[None]
-    smaller = _scaled(view, SMALLER[structure])
-    batch = torch.cat([view, view.flip(-1), smaller, smaller.flip(-1)])
+    network = load_network(structure, weights)
+    placed = place_on_canvas(prepared, point, box)
     with torch.inference_mode():
-        probability = torch.sigmoid(model(batch.contiguous(memory_format=torch.channels_last)))
-        probability[[1, 3]] = probability[[1, 3]].flip(-1)
-        probability[2:] = _scaled(probability[2:], 1 / SMALLER[structure])
-        probability = probability[:, 0]
-        maps = torch.stack([probability.mean(dim=0), probability.std(dim=0)])
-    restored = fit.inverse(MetaTensor(maps, applied_operations=square.applied_operations))
-    mean, deviation = restored.as_tensor().clamp(0, 1).numpy()
-    return mean.astype(np.float32), deviation.astype(np.float32), probability.numpy()
-
-
-def _scaled(images: torch.Tensor, factor: float) -> torch.Tensor:
-    """`images` (B, C, H, W) made larger by `factor` about the middle, on a canvas of the same size, zeros outside."""
-    return AffineTransform(normalized=True, align_corners=False)(
-        images, torch.diag(torch.tensor([1 / factor, 1 / factor, 1.0]))
-    )
-
-
-def _guidance_on_canvas(
-    area: Box,
-    point: tuple[float, float] | None,
-    box: tuple[float, float, float, float] | None,
-) -> GreyImage:
-    """Guidance at the place where `canvas_transform` puts it."""
-    size = fitted_size(area.shape)
-    scale_x, scale_y = size[1] / area.shape[1], size[0] / area.shape[0]
-    left, top = (CANVAS[1] - size[1]) // 2, (CANVAS[0] - size[0]) // 2
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return (x - area.left) * scale_x + left, (y - area.top) * scale_y + top
-
-    return guidance_map(
-        CANVAS,
-        point=None if point is None else place(*point),
-        box=None if box is None else (*place(*box[:2]), *place(*box[2:])),
-    )
+        passes = FourPassInferer(structure).passes(placed[None], network)
+        maps = mean_and_deviation(passes)[0]
+    mean, deviation = restore(maps, placed).numpy()
+    return mean.astype(np.float32), deviation.astype(np.float32), passes[:, 0].numpy()

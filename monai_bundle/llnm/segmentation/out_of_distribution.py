@@ -27,7 +27,7 @@ from llnm.case import UltrasoundImage
 from llnm.errors import InputError
 from llnm.files import whole_file
 from llnm.imaging import PreparedImage, prepare
-from llnm.segmentation.canvas import canvas_transform
+from llnm.segmentation.canvas import place_on_canvas
 from llnm.segmentation.encoder import EfficientNetLiteEncoder
 from llnm.segmentation.networks import load_network
 from llnm.weights import file_sha256
@@ -164,8 +164,7 @@ def judge(margins: Array) -> DistributionCheck:
 
 def canvas(image: PreparedImage) -> torch.Tensor:
     """What the network sees of a frame without a guide: (2, rows, columns) of its canvas."""
-    grey = canvas_transform(image.scan_area)(torch.from_numpy(image.bmode)[None]).as_tensor()
-    return torch.cat([grey, torch.zeros_like(grey)])
+    return place_on_canvas(image).as_tensor()
 
 
 def encoder_features(encoder: EfficientNetLiteEncoder, images: torch.Tensor) -> Array:
