@@ -25,6 +25,7 @@ from monai.transforms import (
     SpatialPadd,
     Transform,
 )
+from monai.utils import ensure_tuple
 
 from llnm.case import PLANES, Structure
 from llnm.errors import InputError
@@ -138,7 +139,7 @@ class HeldBack:
 
 
 def training_split(
-    folders: Sequence[str],
+    folders: str | Sequence[str],
     structure: Structure,
     *,
     simulated: int = 0,
@@ -149,14 +150,12 @@ def training_split(
 ) -> dict[str, list[dict[str, Any]]]:
     """Samples for `training`, for `validation` (to stop by) and `held_back` (touched by nothing but the last figure).
 
+    `folders`: one annotated folder or several.
     `held_back` is fold 0 of 5 by default. `images_per_patient` of 0 takes all. Validation is a share of the patients
     that are not held back. A simulated view is its seed. Raises InputError for a fold or a source that does not exist
     and where nothing is left to train on.
     """
-    items = [item for folder in folders for item in find_items(Path(folder), structure)]
-    if images_per_patient:
-        items = thin_out(items, images_per_patient)
-    training, tested = (held_back or HeldBack()).split(items)
+    training, tested = (held_back or HeldBack()).split(_gather(folders, structure, images_per_patient))
     validation: list[Item] = []
     if validation_share > 0 and training:
         training, validation = split_by_group(training, 0, round(1 / validation_share), seed + 1)
@@ -169,6 +168,26 @@ def training_split(
         "validation": [{"item": item} for item in validation],
         "held_back": [{"item": item} for item in tested],
     }
+
+
+def evaluation_samples(
+    folders: str | Sequence[str], structure: Structure, held_back: HeldBack, *, images_per_patient: int = 0
+) -> list[dict[str, str]]:
+    """`image` and `label` (paths) of what a training with the same `held_back` did not see.
+
+    Where that holds nothing back (`folds` of 1) all of the `folders` are meant. Raises InputError as `training_split`,
+    and where no folder is given.
+    """
+    rest, items = held_back.split(_gather(folders, structure, images_per_patient))
+    items = items or rest
+    if not items:
+        raise InputError("dataset_dir: nothing to measure on; give an annotated folder")
+    return [{"image": str(item.image), "label": str(item.label)} for item in items]
+
+
+def _gather(folders: str | Sequence[str], structure: Structure, images_per_patient: int) -> list[Item]:
+    items = [item for folder in ensure_tuple(folders) for item in find_items(Path(folder), structure)]
+    return thin_out(items, images_per_patient) if images_per_patient else items
 
 
 class LoadAnnotatedView(MapTransform):
