@@ -26,7 +26,8 @@ EXTRAS = ("training", "bundle")
 # The bundle of the risk draws masks that it is not given with the other two.
 ALSO: dict[NetworkName, tuple[NetworkName, ...]] = {"nodule": (), "gland": ("nodule",), "llnm": ("nodule", "gland")}
 NAMED_BY_MONAI = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
-LEFT_OUT = ("__pycache__", "eval", "cache", "tensorboard")
+# Weights of kind `research` are no part of a shared bundle (`llnm.weights`).
+LEFT_OUT = ("__pycache__", "eval", "cache", "tensorboard", "research")
 OLDEST_TIME = (1980, 1, 1, 0, 0, 0)
 
 

@@ -162,6 +162,24 @@ class RandAbsent(RandomizableTransform):
         return changed
 
 
+class RandDropWords(RandomizableTransform):
+    """Each word of the report left out with `share`, but never the first token, which stands for the whole.
+
+    No report then looks the same twice, so that patients cannot be told apart by the wording of theirs.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__(1.0)
+        self.share = share
+
+    def __call__(self, data: Tensors) -> Tensors:
+        """Inputs with fewer words."""
+        mask = data["report_mask"]
+        kept = torch.from_numpy(self.R.random_sample(len(mask)) >= self.share)
+        kept[0] = True
+        return data | {"report_mask": mask & kept}
+
+
 class LeaveOut(Transform):
     """The named inputs marked absent, in every patient: what a network is worth that never sees them."""
 
@@ -182,11 +200,14 @@ def training_transforms(
     left_out: Sequence[str] = (),
     input_dropout: float = 0.1,
     view_dropout: float = 0.15,
+    word_dropout: float = 0.15,
 ) -> Compose:
     """From a `PatientItem` to what is trained on; a preset without "absent" tokens sees every input."""
     dropout = RandAbsent(input_dropout, view_dropout) if config.absent_tokens else RandAbsent(0.0, view_dropout)
+    # Unmasked padding could not tell a word that is left out from one that is not there.
+    words = RandDropWords(word_dropout if config.report_padding == "masked" else 0.0)
     return Compose(
-        [LoadPatient(config, cache), ChooseOutline(random=True), RandMirrorNodule(), dropout, LeaveOut(left_out)]
+        [LoadPatient(config, cache), ChooseOutline(random=True), RandMirrorNodule(), words, dropout, LeaveOut(left_out)]
     )
 
 
