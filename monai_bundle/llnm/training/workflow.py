@@ -130,8 +130,8 @@ class ExactCheckpoint:
         if planned != engine.state.max_epochs:
             # The learning rate follows a curve over all epochs; another length would be another training.
             raise InputError(
-                f"{self.path}: is of a training of {planned} epochs, not {engine.state.max_epochs}; resume with the same "
-                "number, or start a new training from its weights (start_from)"
+                f"{self.path}: is of a training of {planned} epochs, not {engine.state.max_epochs}; resume with the "
+                "same number, or start a new training from its weights (start_from)"
             )
         Checkpoint.load_objects(state, stored)
 
