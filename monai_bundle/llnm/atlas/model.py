@@ -118,6 +118,7 @@ class Atlas:
                 raise InputError(
                     f"{folder / name}.nii.gz: its grid is not that of labels.nii.gz; build the atlas again"
                 )
+            volumes[name] = np.where(volumes[name] == BLANK, np.float32(np.nan), volumes[name])
         template = Template(labels.astype(np.uint8), affine, regions, source)
         return cls(template, **volumes, method=method, about=about)
 
