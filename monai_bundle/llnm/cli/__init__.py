@@ -14,6 +14,7 @@ from typing import NoReturn
 import typer
 
 from llnm import NOTICE
+from llnm.cli.atlas import atlas
 from llnm.cli.baseline import baseline
 from llnm.cli.classes import classes
 from llnm.cli.cohort import cohort
@@ -46,6 +47,7 @@ statistics = (evaluate, calibrate, classes, readers, masks, drift, baseline)
 for command in (*networks, *statistics):
     app.command()(command)
 app.add_typer(cohort)
+app.add_typer(atlas)
 
 
 def main() -> None:
