@@ -141,7 +141,8 @@ def test_a_killed_training_ends_with_the_same_weights_and_evaluation_gives_its_a
     )
     assert "is of a training of 2 epochs, not 3" in found.stderr
     evaluate = ["run", "--config_file", "['configs/train.json','configs/evaluate.json']", *fixed]
-    monai_bundle(*evaluate, "--output_dir", run, "--evaluated", "$@split.everyone", "--eval_dir", tmp_path / "eval")
+    weights = ["--ckpt_path", run / "model.pt", "--output_dir", tmp_path / "eval"]
+    monai_bundle(*evaluate, *weights, "--evaluated", "$@split.everyone")
     metrics = (tmp_path / "eval" / "metrics.csv").read_text(encoding="utf-8")
     config = ExaminationTMDL.from_metadata(CONFIGS / "metadata.json").config
     trained = ExaminationTMDL.__base__(config).eval()
