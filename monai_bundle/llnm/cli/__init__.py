@@ -14,6 +14,7 @@ from typing import NoReturn
 import typer
 
 from llnm import NOTICE
+from llnm.cli import atlas_view  # noqa: F401 (its commands join `atlas`)
 from llnm.cli.atlas import atlas
 from llnm.cli.baseline import baseline
 from llnm.cli.classes import classes
