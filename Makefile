@@ -59,6 +59,7 @@ bench: setup
 	$(BIN)/python tests/benchmarks/bench_predict.py
 	$(BIN)/python tests/benchmarks/bench_segment.py
 	$(BIN)/python tests/benchmarks/bench_evaluate.py
+	$(BIN)/python tests/benchmarks/bench_bundles.py
 	$(BIN)/python tests/benchmarks/bench_tmdl.py
 
 # Each bundle as a zip that runs in an empty folder; its requirements name the versions installed here.

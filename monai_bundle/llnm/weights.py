@@ -1,7 +1,8 @@
 """Where the shipped weights lie, what they were trained on and what they hash to.
 
 Comes in: the name of a network. Goes out: its files and a record for the provenance of every result. The weights live
-in the MONAI bundles: beside the package in a checkout, inside it (`llnm/bundles`) once installed.
+in the MONAI bundles: beside the package in a checkout, inside it (`llnm/bundles`) once installed; the zip of a bundle
+holds the package in the bundle's own folder, whose name must stay.
 
 Two kinds: `models/model.pt` of a bundle is `open`, trained only on data whose terms allow it. Where weights trained on
 data without a stated licence measured clearly better on scanners that neither had seen, they lie in `models/research/`
@@ -54,7 +55,8 @@ class WeightsRecord:
 def bundle_folder(network: NetworkName, root: Path | None = None) -> Path:
     """Folder of the bundle of `network`: under `root` if given, else the shipped one."""
     package = Path(__file__).resolve().parent
-    candidates = [root] if root is not None else [package / "bundles", package.parent]
+    # Inside the installed package, beside it in a checkout, or around it in a bundle's zip.
+    candidates = [root] if root is not None else [package / "bundles", package.parent, package.parent.parent]
     for candidate in candidates:
         folder = candidate / BUNDLES[network]
         if folder.is_dir():
