@@ -12,7 +12,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, onnx_export, verify_net_in_out
+from monai.bundle import ConfigWorkflow, ckpt_export, onnx_export, verify_metadata, verify_net_in_out
 
 from llnm import predict
 from llnm.cohort import read_patient, read_table, rows
@@ -175,7 +175,10 @@ def test_no_property_that_monai_expects_of_a_workflow_is_missing(kind, files, co
     assert not workflow.check_properties()
 
 
-def test_the_network_takes_and_gives_what_the_metadata_says():
+def test_the_metadata_follows_the_schema_and_the_network_follows_the_metadata(data, tmp_path):
+    schema = tmp_path / "schema.json"
+    schema.write_bytes((data / "published" / "meta_schema_20240725.json").read_bytes())
+    verify_metadata(meta_file=str(CONFIGS / "metadata.json"), filepath=str(schema))
     verify_net_in_out(
         net_id="network_def",
         meta_file=str(CONFIGS / "metadata.json"),
@@ -186,6 +189,7 @@ def test_the_network_takes_and_gives_what_the_metadata_says():
         "image"
     ]
     assert (about["num_channels"], *about["spatial_shape"]) == EXAMINATION_SHAPE
+    assert known["version"] == next(iter(known["changelog"]))
 
 
 def test_a_bundle_zip_is_the_same_each_time_and_pins_what_is_installed(tmp_path):
