@@ -185,9 +185,8 @@ def test_the_metadata_follows_the_schema_and_the_network_follows_the_metadata(da
         config_file=str(CONFIGS / "inference.json"),
         bundle_root=str(BUNDLE),
     )
-    about = json.loads((CONFIGS / "metadata.json").read_text(encoding="utf-8"))["network_data_format"]["inputs"][
-        "image"
-    ]
+    known = json.loads((CONFIGS / "metadata.json").read_text(encoding="utf-8"))
+    about = known["network_data_format"]["inputs"]["image"]
     assert (about["num_channels"], *about["spatial_shape"]) == EXAMINATION_SHAPE
     assert known["version"] == next(iter(known["changelog"]))
 
