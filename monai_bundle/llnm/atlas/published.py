@@ -192,8 +192,8 @@ def _check_orientation(shape: Template, path: Path) -> None:
     _, forwards, upwards = isthmus.mean(axis=0) - lobes.mean(axis=0)
     if forwards <= 0 or upwards >= 0:
         raise InputError(
-            f"{path}: its middle is not in front of its sides and below theirs: it is no thyroid, or its axes are not x to "
-            "the left, y to the head, z to the front; give the published page as it was saved"
+            f"{path}: its middle is not in front of its sides and below theirs: it is no thyroid, or its axes are not "
+            "x to the left, y to the head, z to the front; give the published page as it was saved"
         )
 
 

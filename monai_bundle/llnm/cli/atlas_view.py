@@ -1,19 +1,78 @@
-"""`llnm atlas import-page`: the published risk page as an atlas.
+"""`llnm atlas view`, `scene` and `import-page`: an atlas to look at, and the published one as such an atlas.
 
-Comes in: the published page. Goes out: an atlas folder.
+Comes in: an atlas folder and a patient's place, or the published page. Goes out: a page for a browser, a scene for 3D
+Slicer, or an atlas folder.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llnm import NOTICE
 from llnm.cli.atlas import atlas
-from llnm.cli.common import console, prepare_folder
+from llnm.cli.common import console, prepare_folder, read_numbers
+from llnm.errors import InputError
 from llnm.files import write_text
+
+if TYPE_CHECKING:
+    from llnm.atlas import Atlas
+    from llnm.atlas.marker import Marker
+
+Folder = Annotated[Path, typer.Argument(help="An atlas folder (llnm atlas build or import-page).")]
+Patient = Annotated[Path | None, typer.Option(help="result.json of llnm predict: the nodule to mark.")]
+Place = Annotated[
+    str | None, typer.Option(help="X,Y,Z of a nodule, mm from the middle of the isthmus: right, front, head positive.")
+]
+
+
+@atlas.command()
+def view(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="The page (.html).")],
+    patient: Patient = None,
+    place: Place = None,
+) -> None:
+    """Write one page to look at the atlas in a browser, offline: turn it, cut it, ask it, see a patient's nodule."""
+    from llnm.atlas import Atlas
+    from llnm.atlas.page import write_page
+
+    if out.suffix.lower() not in {".html", ".htm"}:
+        raise InputError(f"--out: {out.name} is no name of a page; let it end in .html")
+    shown = Atlas.load(folder)
+    marker = _marker(shown, patient, place)
+    write_page(shown, out, marker)
+    console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB{_said(marker)}. {NOTICE}", markup=False, soft_wrap=True)
+
+
+def _marker(shown: Atlas, patient: Path | None, place: str | None) -> Marker | None:
+    from llnm.atlas.marker import marker_at, marker_of_result
+
+    if patient is not None and place is not None:
+        raise InputError("place: both --patient and --place are given; give one of them")
+    if place is not None:
+        return marker_at(shown, read_numbers(place, "--place", "X,Y,Z"))
+    if patient is None:
+        return None
+    try:
+        result = json.loads(patient.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{patient}: cannot be read as JSON ({error}); give a result.json of llnm predict") from error
+    if not isinstance(result, dict):
+        raise InputError(f"{patient}: is no result; give a result.json of llnm predict")
+    return marker_of_result(shown, result)
+
+
+def _said(marker: Marker | None) -> str:
+    if marker is None:
+        return ""
+    interval = "" if marker.low is None or marker.high is None else f" ({marker.low:.2f} to {marker.high:.2f})"
+    value = "no evidence" if marker.risk is None else f"{marker.risk:.2f}{interval}"
+    remark = f". {marker.remark.rstrip('.')}" if marker.remark else ""
+    return f"; {marker.name}: {marker.region}, {value}{remark}"
 
 
 @atlas.command("import-page")

@@ -1,0 +1,284 @@
+"""The atlas as a page: one HTML file to turn, cut and ask in a browser, without a network.
+
+Comes in: an `Atlas` and, if wanted, a patient's `Marker`. Goes out: HTML text. `templates/atlas.html` gets words that
+are ready to print, every one escaped; the scripts get the voxels and the surface as one block of JSON.
+
+Drawn by WebGL without a library: plotly's surface of the same gland turned at 3 frames a second where this runs at 30
+and more (software rendering, two busy cores).
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from llnm import __version__
+from llnm.atlas.colours import NO_EVIDENCE, YLORRD, colours_of
+from llnm.atlas.marker import Marker
+from llnm.atlas.model import Atlas
+from llnm.errors import InputError
+from llnm.files import write_text
+from llnm.html import page_template
+
+Context = dict[str, Any]
+PAGE_NOTICE = "Research use only; not a medical device."
+# One byte a voxel and volume: 255 is blank, else 254 steps.
+_BLANK, _STEPS = 255, 254
+# Larger grids are thinned: a page is to stay below 8 MB, and a browser to turn it.
+_MOST_VOXELS = 1_500_000
+_SLICE_PIXELS = 300
+_SMOOTH_MM, _TRIANGLE_MM = 0.8, 1.6
+_REGIONS_STORED = "Each patient counts in a region by the share of the nodule that lies there."
+_REGIONS_AVERAGED = "Mean over the voxels with evidence; the interval is the mean of theirs, wider than the region's."
+METHODS = {
+    "beta": "probability of metastasis, smoothed counts with a Beta prior",
+    "class means": "difference of the class means, scaled to 0-1: a relative risk, not a probability",
+    "sum": "equation 15 of the paper, scaled to 0-1: a relative risk, not a probability",
+    "published": "colours of the paper's published page, 0-1: a relative risk, not a probability",
+}
+
+
+def write_page(atlas: Atlas, path: Path, marker: Marker | None = None) -> None:
+    """Write the page; raises InputError where the atlas cannot be drawn or the file not be written."""
+    write_text(path, render_page(atlas, marker))
+
+
+def render_page(atlas: Atlas, marker: Marker | None = None) -> str:
+    """The page: scripts, styles and data inside, nothing from outside, which its content policy also forbids.
+
+    Raises InputError for an atlas without gland or whose grid is not along the axes of the body.
+    """
+    grid = _grid_of(atlas)
+    top = _top(grid.risk)
+    regions = _regions(atlas, top)
+    return page_template("llnm.atlas", "atlas.html").render(
+        notice=PAGE_NOTICE,
+        version=__version__,
+        summary=METHODS.get(atlas.method, atlas.method),
+        notes=_notes(atlas, grid),
+        probability=atlas.is_probability,
+        scale=_scale(atlas, top),
+        marker=marker and _marker_words(marker),
+        regions=regions,
+        regions_note=_REGIONS_STORED if _stored_regions(atlas) else _REGIONS_AVERAGED,
+        facts=_facts(atlas),
+        ramp=YLORRD,
+        no_evidence=NO_EVIDENCE,
+        data=_data(atlas, grid, top, marker),
+    )
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """What is drawn: arrays (i, j, k) cut to the gland, with axes to the right, front and head."""
+
+    labels: npt.NDArray[np.uint8]
+    risk: npt.NDArray[np.float32]
+    low: npt.NDArray[np.float32]
+    high: npt.NDArray[np.float32]
+    origin: npt.NDArray[np.float64]
+    spacing: npt.NDArray[np.float64]
+
+
+def _grid_of(atlas: Atlas) -> _Grid:
+    affine = atlas.template.affine
+    steps = np.diag(affine[:3, :3])
+    if not np.allclose(affine[:3, :3], np.diag(steps), atol=1e-4 * np.abs(affine[:3, :3]).max()):
+        raise InputError("atlas: its grid is not along the axes of the body; build it on a template of llnm")
+    if not (atlas.template.labels > 0).any():
+        raise InputError("atlas: labels.nii.gz names no voxel of a gland; build the atlas again")
+    (box,) = ndimage.find_objects((atlas.template.labels > 0).astype(np.uint8))
+    box = tuple(slice(max(0, part.start - 3), part.stop + 3) for part in box)
+    stride = int(np.ceil((np.prod([part.stop - part.start for part in box]) / _MOST_VOXELS) ** (1 / 3)))
+    first = atlas.template.position([part.start for part in box])
+    turn = tuple(slice(None, None, -1 if step < 0 else 1) for step in steps)
+
+    def cut(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return values[box][::stride, ::stride, ::stride][turn]
+
+    labels = cut(atlas.template.labels)
+    last = first + steps * stride * (np.array(labels.shape) - 1)
+    risk, low, high = (cut(values) for values in (atlas.risk, atlas.low, atlas.high))
+    return _Grid(labels, risk, low, high, np.minimum(first, last), np.abs(steps) * stride)
+
+
+def _data(atlas: Atlas, grid: _Grid, top: float, marker: Marker | None) -> Context:
+    vertices, triangles = _surface(grid)
+    # Around the gland stands the risk of its nearest voxel, so that surface and slices have one up to the edge.
+    nearest = ndimage.distance_transform_edt(grid.labels == 0, return_distances=False, return_indices=True)
+    around = grid.risk[tuple(nearest)]
+    volumes = (around, grid.low, grid.high)
+    vertices = np.hstack([vertices, _known_at(vertices[:, :3], around, grid)]).astype(np.float32)
+    gland = grid.origin + grid.spacing * np.argwhere(grid.labels)
+    low, high = gland.min(axis=0), gland.max(axis=0)
+    middle = _centres(grid)
+    start = (marker.position - grid.origin) / grid.spacing if marker else middle[_hottest(grid)]
+    names = {label: atlas.template.regions.get(label, f"region {label}") for label in middle}
+    return {
+        "shape": grid.labels.shape,
+        "origin": grid.origin.tolist(),
+        "spacing": grid.spacing.tolist(),
+        "voxels": _packed(np.stack([grid.labels, *map(_bytes, volumes)]).transpose(0, 3, 2, 1)),
+        "surface": {"vertices": _packed(vertices), "triangles": _packed(triangles)},
+        "ramp": YLORRD,
+        "grey": NO_EVIDENCE,
+        "top": top,
+        "probability": atlas.is_probability,
+        "short": _scale(atlas, top)["short"],
+        "regions": names,
+        "centres": {label: index.tolist() for label, index in middle.items()},
+        "centre": ((low + high) / 2).tolist(),
+        "half": ((high - low) / 2).tolist(),
+        "radius": float(np.linalg.norm(high - low) / 2),
+        "pixels": _SLICE_PIXELS / float((np.array(grid.labels.shape) * grid.spacing).max()),
+        "start": np.clip(np.round(start), 0, np.array(grid.labels.shape) - 1).astype(int).tolist(),
+        "place": marker and marker.position.tolist(),
+    }
+
+
+def _surface(grid: _Grid) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32]]:
+    """Vertices with normals (n, 6) in RAS mm and triangles (m, 3) of the gland's surface, a little smoothed."""
+    from skimage.measure import marching_cubes
+
+    # A rim, so that a gland at the border of its grid is closed too.
+    mask = np.pad((grid.labels > 0).astype(np.float32), 3)
+    smooth = np.maximum(ndimage.gaussian_filter(mask, _SMOOTH_MM / grid.spacing), 0.55 * mask)
+    # Coarser than the voxels: triangles are what costs time in a software renderer.
+    steps = np.maximum(_TRIANGLE_MM / grid.spacing, 1)
+    lattice = np.meshgrid(
+        *(np.arange(0, n - 1, step) for n, step in zip(mask.shape, steps, strict=True)), indexing="ij"
+    )
+    coarse = ndimage.map_coordinates(smooth, lattice, order=1)
+    vertices, faces, normals, _ = marching_cubes(coarse, 0.5, spacing=tuple(grid.spacing * steps))
+    vertices += grid.origin - 3 * grid.spacing
+    return np.hstack([vertices, normals]).astype(np.float32), faces.astype(np.uint32)
+
+
+def _known_at(vertices: npt.NDArray[np.float32], risk: npt.NDArray[np.float32], grid: _Grid) -> npt.NDArray[np.float64]:
+    """(risk where known, known) at each vertex (n, 2), both interpolated, so that their quotient is the risk."""
+    index = ((vertices - grid.origin) / grid.spacing).T
+    known = np.isfinite(risk).astype(float)
+    volumes = (np.nan_to_num(risk), known)
+    return np.stack([ndimage.map_coordinates(values, index, order=1, mode="nearest") for values in volumes], axis=1)
+
+
+def _bytes(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Values 0-1 in 254 steps, blanks 255."""
+    return np.where(np.isnan(values), _BLANK, np.round(np.clip(np.nan_to_num(values), 0, 1) * _STEPS)).astype(np.uint8)
+
+
+def _packed(values: npt.NDArray[Any]) -> str:
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 9)).decode("ascii")
+
+
+def _top(risk: npt.NDArray[np.float32]) -> float:
+    """Where the colour scale ends: the largest risk, rounded up to a fifth."""
+    highest = float(np.nanmax(risk)) if np.isfinite(risk).any() else 1.0
+    return float(np.clip(np.ceil(highest * 5 - 1e-6) / 5, 0.2, 1.0))
+
+
+def _scale(atlas: Atlas, top: float) -> Context:
+    title, short, factor, unit = "Relative risk (0-1, no unit)", "Relative risk", 1, ""
+    if atlas.is_probability:
+        title, short, factor, unit = "Probability of metastasis (%)", "Probability", 100, " %"
+    ticks = [f"{factor * top * n / 4:.3g}{unit}" for n in range(5)]
+    return {"title": title, "short": short, "ticks": ticks, "top": top, "step": 0.01}
+
+
+def _regions(atlas: Atlas, top: float) -> list[Context]:
+    """Rows of the table, highest risk first and those without evidence last."""
+    millilitres = float(abs(np.linalg.det(atlas.template.affine[:3, :3]))) / 1000
+    stored = _stored_regions(atlas)
+    rows = []
+    for label, name in atlas.template.regions.items():
+        here = atlas.template.labels == label
+        if not here.any():
+            continue
+        risk, low, high = (_mean(values[here]) for values in (atlas.risk, atlas.low, atlas.high))
+        if name in stored:
+            risk, low, high = (stored[name].get(key) for key in ("probability", "low", "high"))
+        colour = None
+        if risk is not None:
+            colour = "#" + "".join(f"{round(255 * part):02x}" for part in colours_of(min(risk / top, 1)))
+        rows.append(
+            {"label": label, "name": name, "risk": risk, "low": low, "high": high, "colour": colour}
+            | {"known": _share(float(np.isfinite(atlas.risk[here]).mean())), "ml": int(here.sum()) * millilitres}
+        )
+    return sorted(rows, key=lambda row: (row["risk"] is None, -(row["risk"] or 0)))
+
+
+def _stored_regions(atlas: Atlas) -> Mapping[str, Mapping[str, Any]]:
+    """Risks by region that the build counted patient by patient (`about["regions"]`), by name; empty without."""
+    stored = atlas.about.get("regions")
+    if not atlas.is_probability or not isinstance(stored, list):
+        return {}
+    return {row["name"]: row for row in stored if isinstance(row, Mapping) and "name" in row}
+
+
+def _share(part: float) -> str:
+    """Whole per cent; what is more than nothing does not round to 0."""
+    return "<1 %" if 0 < part < 0.01 else f"{part * 100:.0f} %"
+
+
+def _mean(values: npt.NDArray[np.float32]) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else None
+
+
+def _centres(grid: _Grid) -> dict[int, npt.NDArray[np.int64]]:
+    """Of each region the voxel nearest to its middle, as an index that lies inside it."""
+    found = {}
+    for label in np.unique(grid.labels[grid.labels > 0]).tolist():
+        index = np.argwhere(grid.labels == label)
+        found[label] = index[np.linalg.norm(index - index.mean(axis=0), axis=1).argmin()]
+    return found
+
+
+def _hottest(grid: _Grid) -> int:
+    """The label where the slices first meet: the region of highest risk, or any."""
+    means = {
+        label: _mean(grid.risk[grid.labels == label]) for label in np.unique(grid.labels[grid.labels > 0]).tolist()
+    }
+    return max(means, key=lambda label: -1.0 if means[label] is None else float(means[label] or 0))
+
+
+def _marker_words(marker: Marker) -> Context:
+    words = (("right", "left"), ("front", "back"), ("head", "feet"))
+    parts = [f"{abs(mm):.0f} mm to the {ends[int(mm < 0)]}" for mm, ends in zip(marker.position, words, strict=True)]
+    return vars(marker) | {"position": ", ".join(parts)}
+
+
+def _notes(atlas: Atlas, grid: _Grid) -> list[str]:
+    notes = []
+    known = float(np.isfinite(grid.risk[grid.labels > 0]).mean())
+    if not known:
+        notes.append("No voxel of this atlas has evidence: it says nothing about risk.")
+    elif known < 0.05:
+        notes.append(f"Only {_share(known)} of the gland has evidence; nothing is known of the rest.")
+    if not atlas.is_probability:
+        notes.append("Relative risk orders places; it is no probability of metastasis.")
+    return notes
+
+
+def _facts(atlas: Atlas) -> list[tuple[str, str]]:
+    rows = [("Method", METHODS.get(atlas.method, atlas.method)), ("Template", atlas.template.source)]
+    shown = {name: value for name, value in atlas.about.items() if name != "regions"}
+    return rows + [(str(name).replace("_", " ").capitalize(), _plain(value)) for name, value in shown.items()]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {_plain(part)}" for name, part in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(part) for part in value) or "none"
+    if isinstance(value, bool) or value is None:
+        return {None: "not stated", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
