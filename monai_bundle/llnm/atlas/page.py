@@ -12,19 +12,17 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from llnm import __version__
 from llnm.atlas.colours import NO_EVIDENCE, YLORRD, colours_of
 from llnm.atlas.marker import Marker
 from llnm.atlas.model import Atlas
-from llnm.errors import InputError
+from llnm.atlas.surface import Grid, grid_of, surface_of
 from llnm.files import write_text
 from llnm.html import page_template
 
@@ -32,10 +30,7 @@ Context = dict[str, Any]
 PAGE_NOTICE = "Research use only; not a medical device."
 # One byte a voxel and volume: 255 is blank, else 254 steps.
 _BLANK, _STEPS = 255, 254
-# Larger grids are thinned: a page is to stay below 8 MB, and a browser to turn it.
-_MOST_VOXELS = 1_500_000
 _SLICE_PIXELS = 300
-_SMOOTH_MM, _TRIANGLE_MM = 0.8, 1.6
 _REGIONS_STORED = "Each patient counts in a region by the share of the nodule that lies there."
 _REGIONS_AVERAGED = "Mean over the voxels with evidence; the interval is the mean of theirs, wider than the region's."
 METHODS = {
@@ -56,7 +51,7 @@ def render_page(atlas: Atlas, marker: Marker | None = None) -> str:
 
     Raises InputError for an atlas without gland or whose grid is not along the axes of the body.
     """
-    grid = _grid_of(atlas)
+    grid = grid_of(atlas)
     top = _top(grid.risk)
     regions = _regions(atlas, top)
     return page_template("llnm.atlas", "atlas.html").render(
@@ -76,47 +71,9 @@ def render_page(atlas: Atlas, marker: Marker | None = None) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """What is drawn: arrays (i, j, k) cut to the gland, with axes to the right, front and head."""
-
-    labels: npt.NDArray[np.uint8]
-    risk: npt.NDArray[np.float32]
-    low: npt.NDArray[np.float32]
-    high: npt.NDArray[np.float32]
-    origin: npt.NDArray[np.float64]
-    spacing: npt.NDArray[np.float64]
-
-
-def _grid_of(atlas: Atlas) -> _Grid:
-    affine = atlas.template.affine
-    steps = np.diag(affine[:3, :3])
-    if not np.allclose(affine[:3, :3], np.diag(steps), atol=1e-4 * np.abs(affine[:3, :3]).max()):
-        raise InputError("atlas: its grid is not along the axes of the body; build it on a template of llnm")
-    if not (atlas.template.labels > 0).any():
-        raise InputError("atlas: labels.nii.gz names no voxel of a gland; build the atlas again")
-    (box,) = ndimage.find_objects((atlas.template.labels > 0).astype(np.uint8))
-    box = tuple(slice(max(0, part.start - 3), part.stop + 3) for part in box)
-    stride = int(np.ceil((np.prod([part.stop - part.start for part in box]) / _MOST_VOXELS) ** (1 / 3)))
-    first = atlas.template.position([part.start for part in box])
-    turn = tuple(slice(None, None, -1 if step < 0 else 1) for step in steps)
-
-    def cut(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return values[box][::stride, ::stride, ::stride][turn]
-
-    labels = cut(atlas.template.labels)
-    last = first + steps * stride * (np.array(labels.shape) - 1)
-    risk, low, high = (cut(values) for values in (atlas.risk, atlas.low, atlas.high))
-    return _Grid(labels, risk, low, high, np.minimum(first, last), np.abs(steps) * stride)
-
-
-def _data(atlas: Atlas, grid: _Grid, top: float, marker: Marker | None) -> Context:
-    vertices, triangles = _surface(grid)
-    # Around the gland stands the risk of its nearest voxel, so that surface and slices have one up to the edge.
-    nearest = ndimage.distance_transform_edt(grid.labels == 0, return_distances=False, return_indices=True)
-    around = grid.risk[tuple(nearest)]
-    volumes = (around, grid.low, grid.high)
-    vertices = np.hstack([vertices, _known_at(vertices[:, :3], around, grid)]).astype(np.float32)
+def _data(atlas: Atlas, grid: Grid, top: float, marker: Marker | None) -> Context:
+    vertices, triangles = surface_of(grid)
+    volumes = (grid.around(grid.risk), grid.low, grid.high)
     gland = grid.origin + grid.spacing * np.argwhere(grid.labels)
     low, high = gland.min(axis=0), gland.max(axis=0)
     middle = _centres(grid)
@@ -142,32 +99,6 @@ def _data(atlas: Atlas, grid: _Grid, top: float, marker: Marker | None) -> Conte
         "start": np.clip(np.round(start), 0, np.array(grid.labels.shape) - 1).astype(int).tolist(),
         "place": marker and marker.position.tolist(),
     }
-
-
-def _surface(grid: _Grid) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32]]:
-    """Vertices with normals (n, 6) in RAS mm and triangles (m, 3) of the gland's surface, a little smoothed."""
-    from skimage.measure import marching_cubes
-
-    # A rim, so that a gland at the border of its grid is closed too.
-    mask = np.pad((grid.labels > 0).astype(np.float32), 3)
-    smooth = np.maximum(ndimage.gaussian_filter(mask, _SMOOTH_MM / grid.spacing), 0.55 * mask)
-    # Coarser than the voxels: triangles are what costs time in a software renderer.
-    steps = np.maximum(_TRIANGLE_MM / grid.spacing, 1)
-    lattice = np.meshgrid(
-        *(np.arange(0, n - 1, step) for n, step in zip(mask.shape, steps, strict=True)), indexing="ij"
-    )
-    coarse = ndimage.map_coordinates(smooth, lattice, order=1)
-    vertices, faces, normals, _ = marching_cubes(coarse, 0.5, spacing=tuple(grid.spacing * steps))
-    vertices += grid.origin - 3 * grid.spacing
-    return np.hstack([vertices, normals]).astype(np.float32), faces.astype(np.uint32)
-
-
-def _known_at(vertices: npt.NDArray[np.float32], risk: npt.NDArray[np.float32], grid: _Grid) -> npt.NDArray[np.float64]:
-    """(risk where known, known) at each vertex (n, 2), both interpolated, so that their quotient is the risk."""
-    index = ((vertices - grid.origin) / grid.spacing).T
-    known = np.isfinite(risk).astype(float)
-    volumes = (np.nan_to_num(risk), known)
-    return np.stack([ndimage.map_coordinates(values, index, order=1, mode="nearest") for values in volumes], axis=1)
 
 
 def _bytes(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -233,7 +164,7 @@ def _mean(values: npt.NDArray[np.float32]) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def _centres(grid: _Grid) -> dict[int, npt.NDArray[np.int64]]:
+def _centres(grid: Grid) -> dict[int, npt.NDArray[np.int64]]:
     """Of each region the voxel nearest to its middle, as an index that lies inside it."""
     found = {}
     for label in np.unique(grid.labels[grid.labels > 0]).tolist():
@@ -242,7 +173,7 @@ def _centres(grid: _Grid) -> dict[int, npt.NDArray[np.int64]]:
     return found
 
 
-def _hottest(grid: _Grid) -> int:
+def _hottest(grid: Grid) -> int:
     """The label where the slices first meet: the region of highest risk, or any."""
     means = {
         label: _mean(grid.risk[grid.labels == label]) for label in np.unique(grid.labels[grid.labels > 0]).tolist()
@@ -256,7 +187,7 @@ def _marker_words(marker: Marker) -> Context:
     return vars(marker) | {"position": ", ".join(parts)}
 
 
-def _notes(atlas: Atlas, grid: _Grid) -> list[str]:
+def _notes(atlas: Atlas, grid: Grid) -> list[str]:
     notes = []
     known = float(np.isfinite(grid.risk[grid.labels > 0]).mean())
     if not known:

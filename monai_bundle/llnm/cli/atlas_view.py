@@ -48,6 +48,25 @@ def view(
     console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB{_said(marker)}. {NOTICE}", markup=False, soft_wrap=True)
 
 
+@atlas.command()
+def scene(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="Folder for atlas.mrml and what it names.")],
+    patient: Patient = None,
+    place: Place = None,
+) -> None:
+    """Write the atlas as a scene of 3D Slicer, in a folder of its own: volumes, coloured gland, regions, nodule."""
+    from llnm.atlas import Atlas
+    from llnm.atlas.scene import write_scene
+
+    if out.resolve() == folder.resolve():
+        raise InputError(f"--out: the files of {folder} would be written over; choose another folder")
+    shown = Atlas.load(folder)
+    marker = _marker(shown, patient, place)
+    path = write_scene(shown, prepare_folder(out), marker)
+    console.print(f"{path}: open it in 3D Slicer{_said(marker)}. {NOTICE}", markup=False, soft_wrap=True)
+
+
 def _marker(shown: Atlas, patient: Path | None, place: str | None) -> Marker | None:
     from llnm.atlas.marker import marker_at, marker_of_result
 
