@@ -135,6 +135,16 @@ def test_views_from_the_back_and_above_turn_gland_and_marks(opened, hot_left):
     assert is_red(pixels(page)).sum() > 1.15 * is_red(image).sum()
 
 
+def test_the_near_side_hides_the_far_one(opened):
+    """Hot in front of the middle of each lobe and cold behind it: which of both is seen tells the side."""
+    y = TEMPLATE.position(np.moveaxis(np.indices(TEMPLATE.labels.shape), 0, -1))[..., 1]
+    page = opened(atlas_of(np.where(y > -5, 0.55, 0.05)))
+    front = is_red(pixels(page)).sum()
+    page.get_by_role("button", name="Back").click()
+    back = is_red(pixels(page)).sum()
+    assert front > 20_000 and back < 0.35 * front
+
+
 def test_the_threshold_hides_what_is_below_it(opened, hot_left):
     page = opened(hot_left)
     solid = np.argwhere(is_grey(pixels(page)))

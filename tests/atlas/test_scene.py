@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkFiltersCore import vtkAppendPolyData, vtkTriangleFilter
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
 from llnm.atlas import Atlas, Template
@@ -91,11 +92,21 @@ def test_models_are_the_gland_in_two_parts_with_the_risk_of_the_place(atlas, tmp
     assert display.get("activeScalarName") == known.GetPointData().GetScalars().GetName() == "risk"
     low, high = map(float, display.get("scalarRange").split())
     assert low == 0 and high == pytest.approx(np.nanmax(atlas.risk), abs=1e-5)
-    # Triangles look outwards: for each lobe, away from its middle.
-    normals = vtk_to_numpy(known.GetPointData().GetNormals())
-    left = points[:, 0] < -12
-    outwards = ((points - points[left].mean(axis=0)) * normals).sum(axis=1)[left]
-    assert (outwards > 0).mean() > 0.95
+    # Seen from outside, triangles run counter-clockwise: closed, they enclose the gland's volume and not minus that.
+    whole = vtkAppendPolyData()
+    for part in (known, blank):
+        whole.AddInputData(part)
+    triangles = vtkTriangleFilter()
+    triangles.SetInputConnection(whole.GetOutputPort())
+    triangles.Update()
+    surface = triangles.GetOutput()
+    corners = vtk_to_numpy(surface.GetPoints().GetData())[vtk_to_numpy(surface.GetPolys().GetConnectivityArray())]
+    a, b, c = corners.reshape(-1, 3, 3).transpose(1, 0, 2).astype(float)
+    volume = (a * np.cross(b, c)).sum() / 6
+    assert volume == pytest.approx((TEMPLATE.labels > 0).sum(), rel=0.1)
+    normals = vtk_to_numpy(surface.GetPointData().GetNormals())
+    facing = normals[vtk_to_numpy(surface.GetPolys().GetConnectivityArray())].reshape(-1, 3, 3).sum(axis=1)
+    assert ((facing * np.cross(b - a, c - a)).sum(axis=1) > 0).mean() > 0.99
 
 
 def test_colours_and_region_names_can_be_read(atlas, tmp_path):

@@ -81,7 +81,8 @@ def surface_of(grid: Grid) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint
     vertices, faces, normals, _ = marching_cubes(coarse, 0.5, spacing=tuple(grid.spacing * steps))
     vertices += grid.origin - rim * grid.spacing
     known = _known_at(vertices, grid.around(grid.risk), grid)
-    return np.hstack([vertices, normals, known]).astype(np.float32), faces.astype(np.uint32)
+    # scikit-image winds triangles clockwise; WebGL and VTK take the other side for the front.
+    return np.hstack([vertices, normals, known]).astype(np.float32), faces[:, ::-1].astype(np.uint32)
 
 
 def _known_at(vertices: npt.NDArray[np.float32], risk: npt.NDArray[np.float32], grid: Grid) -> npt.NDArray[np.float64]:
