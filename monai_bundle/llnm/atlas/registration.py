@@ -190,7 +190,7 @@ def _grid(own: Mask, scale: Floats) -> tuple[Floats, Floats, Floats, Mask]:
     origin = (low + high) / 2 / scale - step * (SIZE - 1) / 2
     points = origin + _points((SIZE, SIZE)) * step
     own_distance = signed_distance(own, (float(scale[0]), float(scale[1])))
-    seen = ((points >= 0) & (points <= np.array(own.shape) - 1)).all(axis=-1)
+    seen = np.all((points >= 0) & (points <= np.array(own.shape) - 1), axis=-1)
     return _sampled(own_distance, points), origin, step, seen
 
 
@@ -223,13 +223,14 @@ def _affine(
         found = _sampled(moving, _FINE * moved(values) / there)
         return np.concatenate([weight * (found - wanted), scaled])
 
-    starts = [np.array([0, 0, 0, 0, row, column]) for row in (0.0,) for column in (-1.0, 0.0, 1.0)]
-    best = min(
-        (least_squares(residuals, start, diff_step=1e-2, max_nfev=60) for start in starts), key=lambda r: r.cost
-    )
+    # Where the image cuts the lobe off, the middle of what is seen may lie towards either end.
+    starts = [np.array([0, 0, 0, 0, 0, along]) for along in (-1.0, 0.0, 1.0)]
+    tried = [least_squares(residuals, start, diff_step=[1e-2], max_nfev=60) for start in starts]
+    best = min(tried, key=lambda result: result.cost)
     values = np.concatenate([best.x[:4] * MATRIX_SD, best.x[4:]])
     matrix_mm = np.eye(2) + values[:4].reshape(2, 2)
-    covariance = np.linalg.inv(best.jac.T @ best.jac)
+    jacobian = np.asarray(best.jac)
+    covariance = np.linalg.inv(jacobian.T @ jacobian)
     sd = np.sqrt(np.diag(covariance)[4:]) * SHIFT_SD_MM
     matrix = matrix_mm * step_mm / there[:, None]
     shift = (target + values[4:] * SHIFT_SD_MM - matrix_mm @ middle) / there

@@ -44,6 +44,8 @@ def predict(
     doppler_nodule_mask: Annotated[Path | None, _MASK] = None,
     transverse_point: Annotated[str | None, _POINT] = None,
     longitudinal_point: Annotated[str | None, _POINT] = None,
+    atlas: Annotated[Path | None, typer.Option(help="Atlas folder (llnm atlas build): the risk by location.")] = None,
+    side: Annotated[str | None, typer.Option(help="left or right: the lobe; needed with --atlas.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="Your site's calibration (llnm calibrate).")] = None,
     explain: Annotated[str, typer.Option(help="none, fast or full: how the eight inputs contribute.")] = "none",
     preset: Annotated[str | None, typer.Option(help="Refuse weights that are of another preset.")] = None,
@@ -67,6 +69,7 @@ def predict(
         "transverse": read_point(transverse_point, "--transverse-point"),
         "longitudinal": read_point(longitudinal_point, "--longitudinal-point"),
     }
+    known_atlas = None if atlas is None else _atlas(atlas, side)
     if not 0 < threshold < 1:
         raise InputError(f"threshold: {threshold} is no probability between 0 and 1; give for example 0.5")
     millimetres = _spacings({"transverse": transverse_spacing, "longitudinal": longitudinal_spacing}, spacing)
@@ -92,7 +95,7 @@ def predict(
         "preset": preset,
         "seed": seed,
     }
-    _run(Case(views, text, years, known_sex, patient, flow), out, calibration, explain, options)
+    _run(Case(views, text, years, known_sex, patient, flow), out, calibration, explain, options, known_atlas, side)
 
 
 def _spacings(given: Mapping[Plane, str | None], for_both: str | None) -> dict[Plane, float | None]:
@@ -129,7 +132,26 @@ def _dual_views(path: Path, left_plane: str, millimetres: Mapping[Plane, float |
     return views
 
 
-def _run(case: Any, out: Path, calibration: Path | None, explain: str, options: Mapping[str, Any]) -> None:
+def _atlas(folder: Path, side: str | None) -> Any:
+    """The atlas of a folder, with the side checked, since a side is never guessed."""
+    from llnm.atlas import Atlas
+    from llnm.atlas.place import check_side
+
+    check_side(side)
+    return Atlas.load(folder)
+
+
+def _run(
+    case: Any,
+    out: Path,
+    calibration: Path | None,
+    explain: str,
+    options: Mapping[str, Any],
+    atlas: Any,
+    side: str | None,
+) -> None:
+    from dataclasses import replace
+
     from llnm.explain import METHODS, check_method, contributions, heat_maps
     from llnm.pipeline import Calibration
     from llnm.pipeline import predict as predict_case
@@ -141,7 +163,13 @@ def _run(case: Any, out: Path, calibration: Path | None, explain: str, options: 
     site = None if calibration is None else Calibration.from_file(calibration)
     with console.status("Measuring and predicting ..."):
         prediction = predict_case(case, calibration=site, **options)
-        result = as_result(prediction, contributions(prediction, explain), METHODS[explain])
+        located: dict[str, Any] = {}
+        if atlas is not None:
+            from llnm.atlas.locate import location_fields
+
+            located, doubts = location_fields(prediction.views, side, atlas)
+            prediction = replace(prediction, warnings=(*prediction.warnings, *doubts))
+        result = as_result(prediction, contributions(prediction, explain), METHODS[explain], located)
         write_result_folder(out, result, report_views(prediction, None if explain == "none" else heat_maps(prediction)))
     _summarise(result, out)
 
@@ -159,6 +187,10 @@ def _summarise(result: Mapping[str, Any], out: Path) -> None:
         if risk["answers"] is not None:
             left = " or ".join(risk["answers"]) or "neither fits"
             console.print(f"Not ruled out at {risk['coverage']:.0%} coverage: {left}")
+    where = result["location"]
+    if where["atlas_probability"] is not None:
+        low, high = where["atlas_interval"]
+        console.print(f"Atlas, {where['region']}: {where['atlas_probability']:.0%} ({low:.0%} to {high:.0%})")
     for label in ("missing", "warnings"):
         if result[label]:
             console.print(f"{label.capitalize()}: {'; '.join(result[label])}", markup=False)

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from llnm import __version__
+from llnm.cohort.parallel import executor
 from llnm.cohort.table import REQUIRED, fingerprint, read_patient, read_table, rows
-from llnm.errors import InputError, LLNMError, MissingExtraError
+from llnm.errors import LLNMError, MissingExtraError
 from llnm.files import whole_file, write_text
 from llnm.weights import BUNDLES, file_sha256, weights_file
 
@@ -88,7 +87,7 @@ def run_cohort(
     left = [index for index, file in enumerate(files) if not file.is_file()]
     progress(len(earlier), len(patients))
     failures: dict[int, tuple[str, str]] = {}
-    with _executor(workers, dask) as predict_all:
+    with executor(predict_row, workers, dask) as predict_all:
         jobs = [(patients[index], folder, how) for index in left]
         for count, (place, answer) in enumerate(predict_all(jobs), start=1):
             index = left[place]
@@ -157,51 +156,6 @@ def _numbers_if_all_are(cells: pd.Series) -> pd.Series:
     known = cells.mask(cells == "")
     numbers = pd.to_numeric(known, errors="coerce")
     return numbers if numbers.notna().equals(known.notna()) else known
-
-
-Job = tuple[Cells, Path, HowToPredict]
-Answers = Iterator[tuple[int, dict[str, Any]]]
-
-
-@contextmanager
-def _executor(workers: int, dask: str | None) -> Iterator[Callable[[Sequence[Job]], Answers]]:
-    """What gives (place, answer) of each job as it is done."""
-    if workers == 1 and dask is None:
-        yield lambda jobs: ((place, predict_row(*job)) for place, job in enumerate(jobs))
-        return
-    try:
-        from distributed import Client, as_completed
-    except ImportError as error:
-        raise MissingExtraError("dask", "scale") from error
-    try:
-        client = (
-            Client(dask, timeout=10)
-            if dask
-            else Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"dask: no scheduler answers at {dask}; check the address") from error
-    with client:
-
-        def answers(jobs: Sequence[Job]) -> Answers:
-            place = {client.submit(_on_one_thread, *job, pure=False): index for index, job in enumerate(jobs)}
-            for future in as_completed(list(place)):
-                yield place[future], future.result()
-
-        yield answers
-
-
-def _on_one_thread(cells: Cells, folder: Path, how: HowToPredict) -> dict[str, Any]:
-    """A process of several must not take all cores."""
-    _one_thread()
-    return predict_row(cells, folder, how)
-
-
-@cache
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _check_pyarrow() -> None:

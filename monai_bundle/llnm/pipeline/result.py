@@ -26,9 +26,15 @@ SOFTWARE = ("torch", "monai", "transformers", "numpy", "scikit-image", "pydicom"
 
 
 def as_result(
-    prediction: Prediction, contributions: Mapping[str, float] | None = None, contributions_method: str | None = None
+    prediction: Prediction,
+    contributions: Mapping[str, float] | None = None,
+    contributions_method: str | None = None,
+    atlas: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The result of one patient; the same prediction gives the same values but for `created`."""
+    """The result of one patient; the same prediction gives the same values but for `created`.
+
+    `atlas`: region, atlas_probability and atlas_interval, from `llnm.atlas.locate.location_fields`.
+    """
     case, risk = prediction.case, prediction.risk
     return {
         "schema_version": SCHEMA_VERSION,
@@ -46,7 +52,7 @@ def as_result(
         },
         "stage": _stage(risk),
         "features": _by_plane(prediction, lambda view: view.features.as_dict()),
-        "location": _location(prediction),
+        "location": {**_location(prediction), **(atlas or {})},
         "contributions": None if contributions is None else dict(contributions),
         "contributions_method": None if contributions is None else contributions_method,
         "vascularity": None if prediction.vascularity is None else asdict(prediction.vascularity),
@@ -69,7 +75,7 @@ def _by_plane(prediction: Prediction, values: Any) -> dict[str, Any]:
 
 
 def _location(prediction: Prediction) -> dict[str, Any]:
-    """Where the nodule is nearest to the capsule; region and atlas need an atlas and are not available here."""
+    """Where the nodule is nearest to the capsule; region and risk at this place come from an atlas, if one is used."""
     view = prediction.nearest_capsule
     features = None if view is None else view.features
     return {

@@ -74,7 +74,7 @@ def render_view(
     anatomy: Anatomy, findings: Findings, plane: Plane, rng: np.random.Generator, randomise: bool = False
 ) -> RenderedView:
     """The picture of the plane through the nodule's centre, pixels 0-1 in steps of 1/255."""
-    window = _sample_window(anatomy, plane, rng)
+    window = sample_window(anatomy, plane, rng)
     scanner = Scanner.sample(rng, randomise)
     pixels = _scan(anatomy, findings, plane, window, scanner, rng, randomise)
     if randomise:
@@ -99,7 +99,8 @@ def render_view(
     return RenderedView(view, carotid if carotid.any() else None, window, offset)
 
 
-def _sample_window(anatomy: Anatomy, plane: Plane, rng: np.random.Generator) -> Window:
+def sample_window(anatomy: Anatomy, plane: Plane, rng: np.random.Generator) -> Window:
+    """What a sonographer would show of a plane: all of the nodule, and as much of the lobe as the probe is wide."""
     spacing = round(float(rng.uniform(*SPACING_RANGE_MM)), 4)
     width = float(np.clip(rng.uniform(36.0, 48.0), COLUMN_RANGE[0] * spacing, COLUMN_RANGE[1] * spacing))
     nodule = anatomy.nodule

@@ -1,0 +1,156 @@
+"""One patient in an atlas: where the nodule lies, and what nodules there meant for others.
+
+Comes in: the measured views of a patient and the side, or a position in millimetres. Goes out: a `LocationRisk`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llnm.atlas.model import NOTICE, Atlas
+from llnm.atlas.place import Place, PlaneMasks, check_side, place_patient
+from llnm.case import Plane
+from llnm.errors import InputError
+from llnm.pipeline import MeasuredView
+
+NEAR_MM = 3.0  # a position so near to the gland is taken for its nearest voxel
+
+
+@dataclass(frozen=True)
+class LocationRisk:
+    """The risk at a place.
+
+    `risk`: mean over the place, 0-1, None where the atlas is blank there; a probability only if `is_probability`.
+    `interval`: 95 %, None where the atlas has none. `percentile`: share (0-100) of the gland with a lower risk.
+    `region`: in words; `region_share`: how much of the nodule lies in it. `evidence`: share of the place for which the
+    atlas has evidence, `patients`: effective number behind it. `place_mm`: RAS; `blur_mm`: its standard deviation.
+    """
+
+    risk: float | None
+    interval: tuple[float, float] | None
+    is_probability: bool
+    percentile: float | None
+    region: str
+    region_share: float
+    evidence: float
+    patients: float
+    place_mm: tuple[float, float, float]
+    blur_mm: tuple[float, float, float] | None
+    quality: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "risk": self.risk,
+            "interval": None if self.interval is None else list(self.interval),
+            "is_probability": self.is_probability,
+            "percentile": self.percentile,
+            "region": self.region,
+            "region_share": self.region_share,
+            "evidence": self.evidence,
+            "patients": self.patients,
+            "place_ras_mm": list(self.place_mm),
+            "blur_mm": None if self.blur_mm is None else list(self.blur_mm),
+            "quality": dict(self.quality),
+            "notice": NOTICE,
+        }
+
+    @property
+    def in_result(self) -> dict[str, Any]:
+        """The atlas fields of `location` in `result.json`; a risk that is no probability is not given for one."""
+        known = self.risk is not None and self.is_probability
+        return {
+            "region": self.region,
+            "atlas_probability": self.risk if known else None,
+            "atlas_interval": list(self.interval) if known and self.interval else None,
+        }
+
+
+def locate_patient(views: Mapping[Plane, PlaneMasks], side: str | None, atlas: Atlas) -> LocationRisk:
+    """A patient's risk by location; raises as `place_patient` where the nodule cannot be placed."""
+    return at_place(place_patient(views, side, atlas.template), atlas)
+
+
+def location_fields(
+    views: Mapping[Plane, MeasuredView], side: str | None, atlas: Atlas
+) -> tuple[dict[str, Any], list[str]]:
+    """The atlas fields of `location` in `result.json`, and warnings where something is not available.
+
+    What hinders the place (a plane or a gland missing, a gland that does not fit) is a warning, since the rest of the
+    result stands. Raises InputError for a side that is none, MissingExtraError without ANTs.
+    """
+    check_side(side)
+    try:
+        found = locate_patient(PlaneMasks.of(views), side, atlas)
+    except InputError as error:
+        return {}, [f"atlas: the nodule could not be placed ({error})"]
+    warnings = []
+    if found.risk is None:
+        warnings.append(f"atlas: it has no evidence at this place ({found.region}), so it gives no risk")
+    elif not found.is_probability:
+        warnings.append(
+            f"atlas: it holds a relative risk ({atlas.method}; here {found.risk:.2f} of 1) and no probability; "
+            "build one with: llnm atlas build --method beta"
+        )
+    return found.in_result, warnings
+
+
+def at_place(place: Place, atlas: Atlas) -> LocationRisk:
+    """The risk over a nodule's place, each voxel by its density."""
+    voxels, weights = tuple(place.voxels.T), place.weights.astype(float)
+    return _risk(atlas, voxels, weights, place.centre_mm, place.blur_mm, place.quality)
+
+
+def at_position(position_mm: tuple[float, float, float], atlas: Atlas) -> LocationRisk:
+    """The risk at one position (RAS mm); raises InputError where that is not in the gland."""
+    inside = np.argwhere(atlas.template.labels > 0)
+    away = np.linalg.norm(atlas.template.position(inside) - np.asarray(position_mm), axis=1)
+    if not away.min() <= NEAR_MM:
+        raise InputError(
+            f"position: {', '.join(f'{value:g}' for value in position_mm)} mm (RAS) lies {away.min():.0f} mm outside "
+            "the template's gland; x is positive to the patient's right, y to the front, z to the head"
+        )
+    voxel = tuple(inside[[away.argmin()]].T)
+    return _risk(atlas, voxel, np.ones(1), position_mm, None, {})
+
+
+def _risk(
+    atlas: Atlas,
+    voxels: tuple[npt.NDArray[Any], ...],
+    weights: npt.NDArray[np.float64],
+    place_mm: tuple[float, float, float],
+    blur_mm: tuple[float, float, float] | None,
+    quality: Mapping[str, float],
+) -> LocationRisk:
+    values = atlas.risk[voxels].astype(float)
+    known = np.isfinite(values)
+    evidence = float(weights[known].sum() / weights.sum())
+    held = np.bincount(atlas.template.labels[voxels], weights, minlength=256)
+    label = int(held[1:].argmax()) + 1
+    risk, interval, percentile = None, None, None
+    # A mean over less than half of the nodule would stand for the other half too.
+    if evidence >= 0.5:
+        share = weights[known] / weights[known].sum()
+        risk = float(share @ values[known])
+        ends = [float(share @ volume[voxels][known]) for volume in (atlas.low, atlas.high)]
+        interval = (ends[0], ends[1]) if np.isfinite(ends).all() else None
+        gland = atlas.risk[np.isfinite(atlas.risk)]
+        percentile = float(100 * ((gland < risk).mean() + (gland == np.float32(risk)).mean() / 2))
+    return LocationRisk(
+        risk=risk,
+        interval=interval,
+        is_probability=atlas.is_probability,
+        percentile=percentile,
+        region=atlas.template.regions[label],
+        region_share=float(held[label] / weights.sum()),
+        evidence=evidence,
+        patients=float(weights @ atlas.count[voxels] / weights.sum()),
+        place_mm=place_mm,
+        blur_mm=blur_mm,
+        quality=quality,
+    )
