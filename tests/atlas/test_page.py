@@ -3,8 +3,10 @@
 import io
 import json
 import re
+from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
@@ -12,7 +14,8 @@ from playwright.sync_api import expect, sync_playwright
 from llnm.atlas import Atlas, Template
 from llnm.atlas.colours import NO_EVIDENCE, colours_of
 from llnm.atlas.marker import marker_at, marker_of_result
-from llnm.atlas.page import render_page, write_page
+from llnm.atlas.page import read_regions, render_page, write_page
+from llnm.atlas.risk import RegionRisk
 from llnm.atlas.template import thyroid_template
 from llnm.errors import InputError
 
@@ -258,7 +261,7 @@ def test_an_atlas_without_evidence_is_grey_and_says_so(opened):
         TEMPLATE.regions[2],
         " 0.40",
         "no interval",
-        f"<1 % of {(TEMPLATE.labels == 2).sum() / 1000:.2f} mL",
+        "<1 %",
     ]
     assert page.locator("#scale-title").inner_text() == "Relative risk (0-1, no unit)"
     assert "%" not in page.locator("#threshold-value").inner_text()
@@ -273,11 +276,21 @@ def test_a_page_of_a_fine_grid_stays_small_and_loads_nothing():
     assert "default-src 'none'" in text
 
 
-def test_regions_that_the_build_counted_are_shown_as_counted():
-    rows = [{"name": "isthmus", "probability": 0.66, "low": 0.5, "high": 0.8}]
-    text = render_page(atlas_of(np.full(TEMPLATE.labels.shape, 0.2), about={"regions": rows}))
-    table = text[text.index('id="regions"') :]
-    assert "66 %" in table and "50 % to 80 %" in table and table.index("isthmus") < table.index("left lobe")
+@pytest.mark.parametrize("method", ["beta", "class means"])
+def test_regions_that_the_build_counted_are_shown_as_counted(tmp_path, method):
+    found = [
+        RegionRisk("isthmus", 0.66, 0.5, 0.8, 41.23, 0.01, True),
+        RegionRisk("pyramidal lobe", None, None, None, 1.0, None, False),
+    ]
+    pd.DataFrame([asdict(region) for region in found]).to_csv(tmp_path / "regions.csv", index=False)
+    text = render_page(atlas_of(np.full(TEMPLATE.labels.shape, 0.2), method), counted=read_regions(tmp_path))
+    table = re.sub(r"<[^>]+>\s*", "|", text[text.index('<table id="regions"') : text.index("(regions.csv)")])
+    assert "|isthmus|66 %|50 % to 80 %|41.2|hotter|" in re.sub(r"\|+", "|", table)
+    assert "|pyramidal lobe|no evidence|no interval|1.0|–|" in re.sub(r"\|+", "|", table)
+    (tmp_path / "regions.csv").write_text("something,else\n1,2\n", encoding="utf-8")
+    with pytest.raises(InputError, match="regions.csv: is no table of regions"):
+        read_regions(tmp_path)
+    assert read_regions(tmp_path / "absent") == []
 
 
 def test_a_grid_with_axes_the_other_way_round_shows_the_same(hot_left):
@@ -300,13 +313,19 @@ def test_a_grid_with_axes_the_other_way_round_shows_the_same(hot_left):
 
 
 def test_a_result_marks_its_position_or_says_that_it_names_a_region_only(hot_left):
-    exact = marker_of_result(hot_left, {"location": {"atlas_position_mm": list(PLACE), "region": "isthmus"}})
-    assert exact.position.tolist() == list(PLACE) and not exact.remark and exact.risk == pytest.approx(0.55)
+    for result in ({"location": {"place_ras_mm": list(PLACE), "region": "isthmus"}}, {"place_ras_mm": list(PLACE)}):
+        exact = marker_of_result(hot_left, result)
+        assert exact.position.tolist() == list(PLACE) and not exact.remark and exact.risk == pytest.approx(0.55)
+    told = marker_of_result(hot_left, {"place_ras_mm": list(PLACE), "risk": 0.4, "interval": [0.3, 0.5]})
+    assert "0.40 (0.30 to 0.50)" in told.remark and told.risk == pytest.approx(0.55)
     for region in ("left lobe, upper third", "left lobe, upper third, medial"):
         rough = marker_of_result(hot_left, {"location": {"region": region}})
         assert rough.region.startswith(region) and "names a region" in rough.remark
     for result, message in (
-        ({}, "no location"),
+        ({}, "not known"),
+        ({"location": 3}, "cannot be read"),
+        ({"place_ras_mm": "here"}, "is no position"),
+        ({"place_ras_mm": [1, None, 2]}, "is no position"),
         ({"location": {"region": None}}, "not known"),
         ({"location": {"region": "spleen"}}, "no region 'spleen'"),
     ):

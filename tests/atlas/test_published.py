@@ -172,6 +172,7 @@ def test_the_command_writes_an_atlas_and_its_points_or_nothing(page, tmp_path, l
     assert code == 0 and "4,580 points" in out and "relative" in out
     assert Atlas.load(tmp_path / "atlas").method == "published"
     table = (tmp_path / "atlas" / "points.csv").read_text(encoding="utf-8").splitlines()
+    assert (tmp_path / "atlas" / "template.vtp").exists()
     assert len(table) == 4581 and table[0] == "x,y,z,relative_risk,colour_distance"
     other = tmp_path / "other.html"
     other.write_bytes(b"\xff\xfe\x00")

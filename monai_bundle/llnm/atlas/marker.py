@@ -37,7 +37,10 @@ def marker_at(atlas: Atlas, position: npt.ArrayLike, name: str = "Patient's nodu
 
     Raises InputError for a position that is not finite or over 3 mm outside the gland.
     """
-    place = np.asarray(position, float)
+    try:
+        place = np.asarray(position, float)
+    except (TypeError, ValueError):
+        place = np.empty(0)
     if place.shape != (3,) or not np.isfinite(place).all():
         raise InputError(f"place: {position!r} is no position; give X,Y,Z in mm, x right, y front, z head")
     inside = np.argwhere(atlas.template.labels > 0)
@@ -56,23 +59,35 @@ def marker_at(atlas: Atlas, position: npt.ArrayLike, name: str = "Patient's nodu
 
 
 def marker_of_result(atlas: Atlas, result: Mapping[str, Any]) -> Marker:
-    """The marker of a patient's `result.json`.
+    """The marker of a patient: what `llnm atlas risk` wrote, or the `result.json` of `llnm predict`.
 
-    `location.atlas_position_mm` (RAS) is the place; without it, the middle of `location.region` stands for it, and the
-    remark says so. Raises InputError where the result names neither, or a region that the atlas has not.
+    `place_ras_mm` (at the top, or in `location`) is the place. Without it, the middle of `location.region` stands for
+    it, and the remark says so. Figures are this atlas's at that place; a remark gives those of the result, which are
+    means over the nodule's blur. Raises InputError where neither is known, or the atlas has no such region.
     """
-    location = result.get("location")
+    location = result.get("location", result)
     if not isinstance(location, Mapping):
-        raise InputError("patient: the result has no location; give a result.json of llnm predict, or --place X,Y,Z")
-    if location.get("atlas_position_mm") is not None:
-        return marker_at(atlas, location["atlas_position_mm"])
+        raise InputError("patient: its location cannot be read; give a result.json of llnm predict, or --place X,Y,Z")
+    remark = _own_figure(location)
+    place = location.get("place_ras_mm")
+    if place is not None:
+        return marker_at(atlas, place, remark=remark)
     region = location.get("region")
-    if not region:
+    if not isinstance(region, str):
         raise InputError(
             "patient: location.region is not known, so the nodule has no place in the atlas; give --place X,Y,Z"
         )
-    remark = f"The result names a region, not a point: the mark is the middle of the {region}."
-    return marker_at(atlas, _middle(atlas.template, region), remark=remark)
+    rough = f"The result names a region, not a point: the mark is the middle of the {region}."
+    return marker_at(atlas, _middle(atlas.template, region), remark=f"{rough} {remark}".strip())
+
+
+def _own_figure(location: Mapping[str, Any]) -> str:
+    value = location.get("atlas_probability", location.get("risk"))
+    interval = location.get("atlas_interval", location.get("interval"))
+    if not isinstance(value, int | float):
+        return ""
+    span = f" ({interval[0]:.2f} to {interval[1]:.2f})" if isinstance(interval, list) and len(interval) == 2 else ""
+    return f"The result itself says {value:.2f}{span}, over the nodule's whole place."
 
 
 def _middle(template: Template, region: str) -> npt.NDArray[np.float64]:

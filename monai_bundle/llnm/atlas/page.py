@@ -11,28 +11,29 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from llnm import __version__
 from llnm.atlas.colours import NO_EVIDENCE, YLORRD, colours_of
 from llnm.atlas.marker import Marker
 from llnm.atlas.model import Atlas
 from llnm.atlas.surface import Grid, grid_of, surface_of
+from llnm.errors import InputError
 from llnm.files import write_text
 from llnm.html import page_template
 
 Context = dict[str, Any]
+REGIONS_TABLE = "regions.csv"
 PAGE_NOTICE = "Research use only; not a medical device."
 # One byte a voxel and volume: 255 is blank, else 254 steps.
 _BLANK, _STEPS = 255, 254
 _SLICE_PIXELS = 300
-_REGIONS_STORED = "Each patient counts in a region by the share of the nodule that lies there."
-_REGIONS_AVERAGED = "Mean over the voxels with evidence; the interval is the mean of theirs, wider than the region's."
 METHODS = {
     "beta": "probability of metastasis, smoothed counts with a Beta prior",
     "class means": "difference of the class means, scaled to 0-1: a relative risk, not a probability",
@@ -41,19 +42,35 @@ METHODS = {
 }
 
 
-def write_page(atlas: Atlas, path: Path, marker: Marker | None = None) -> None:
+def write_page(atlas: Atlas, path: Path, marker: Marker | None = None, counted: Sequence[Context] = ()) -> None:
     """Write the page; raises InputError where the atlas cannot be drawn or the file not be written."""
-    write_text(path, render_page(atlas, marker))
+    write_text(path, render_page(atlas, marker, counted))
 
 
-def render_page(atlas: Atlas, marker: Marker | None = None) -> str:
+def read_regions(folder: Path) -> list[Context]:
+    """Rows of the `regions.csv` that `llnm atlas build` writes: name, probability, low, high, patients, hot.
+
+    Empty where an atlas has no such file; raises InputError where it cannot be read.
+    """
+    path = folder / REGIONS_TABLE
+    if not path.exists():
+        return []
+    try:
+        table = pd.read_csv(path).astype(object).replace(np.nan, None)
+        rows = table[["name", "probability", "low", "high", "patients", "hot"]].to_dict("records")
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: is no table of regions ({error}); build the atlas again") from error
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def render_page(atlas: Atlas, marker: Marker | None = None, counted: Sequence[Context] = ()) -> str:
     """The page: scripts, styles and data inside, nothing from outside, which its content policy also forbids.
 
-    Raises InputError for an atlas without gland or whose grid is not along the axes of the body.
+    `counted`: the regions' risks as patients were counted (`read_regions`); without, means over voxels stand. Raises
+    InputError for an atlas without gland or whose grid is not along the axes of the body.
     """
     grid = grid_of(atlas)
     top = _top(grid.risk)
-    regions = _regions(atlas, top)
     return page_template("llnm.atlas", "atlas.html").render(
         notice=PAGE_NOTICE,
         version=__version__,
@@ -62,8 +79,8 @@ def render_page(atlas: Atlas, marker: Marker | None = None) -> str:
         probability=atlas.is_probability,
         scale=_scale(atlas, top),
         marker=marker and _marker_words(marker),
-        regions=regions,
-        regions_note=_REGIONS_STORED if _stored_regions(atlas) else _REGIONS_AVERAGED,
+        regions=_counted(counted, atlas) if counted else _averaged(atlas, top),
+        counted=bool(counted),
         facts=_facts(atlas),
         ramp=YLORRD,
         no_evidence=NO_EVIDENCE,
@@ -124,34 +141,30 @@ def _scale(atlas: Atlas, top: float) -> Context:
     return {"title": title, "short": short, "ticks": ticks, "top": top, "step": 0.01}
 
 
-def _regions(atlas: Atlas, top: float) -> list[Context]:
-    """Rows of the table, highest risk first and those without evidence last."""
-    millilitres = float(abs(np.linalg.det(atlas.template.affine[:3, :3]))) / 1000
-    stored = _stored_regions(atlas)
+def _averaged(atlas: Atlas, top: float) -> list[Context]:
+    """Rows of the table from the voxels, highest risk first and regions without evidence last."""
     rows = []
     for label, name in atlas.template.regions.items():
         here = atlas.template.labels == label
         if not here.any():
             continue
         risk, low, high = (_mean(values[here]) for values in (atlas.risk, atlas.low, atlas.high))
-        if name in stored:
-            risk, low, high = (stored[name].get(key) for key in ("probability", "low", "high"))
         colour = None
         if risk is not None:
             colour = "#" + "".join(f"{round(255 * part):02x}" for part in colours_of(min(risk / top, 1)))
-        rows.append(
-            {"label": label, "name": name, "risk": risk, "low": low, "high": high, "colour": colour}
-            | {"known": _share(float(np.isfinite(atlas.risk[here]).mean())), "ml": int(here.sum()) * millilitres}
-        )
+        row = {"label": label, "name": name, "risk": risk, "low": low, "high": high, "colour": colour}
+        rows.append(row | {"known": _share(float(np.isfinite(atlas.risk[here]).mean()))})
     return sorted(rows, key=lambda row: (row["risk"] is None, -(row["risk"] or 0)))
 
 
-def _stored_regions(atlas: Atlas) -> Mapping[str, Mapping[str, Any]]:
-    """Risks by region that the build counted patient by patient (`about["regions"]`), by name; empty without."""
-    stored = atlas.about.get("regions")
-    if not atlas.is_probability or not isinstance(stored, list):
-        return {}
-    return {row["name"]: row for row in stored if isinstance(row, Mapping) and "name" in row}
+def _counted(counted: Sequence[Context], atlas: Atlas) -> list[Context]:
+    """Rows of the table as the patients were counted, in the order of that table."""
+    labels = {name: label for label, name in atlas.template.regions.items()}
+    return [
+        row | {"label": labels[row["name"]], "risk": row["probability"], "hot": str(row["hot"]) == "True"}
+        for row in counted
+        if row["name"] in labels
+    ]
 
 
 def _share(part: float) -> str:
@@ -201,8 +214,7 @@ def _notes(atlas: Atlas, grid: Grid) -> list[str]:
 
 def _facts(atlas: Atlas) -> list[tuple[str, str]]:
     rows = [("Method", METHODS.get(atlas.method, atlas.method)), ("Template", atlas.template.source)]
-    shown = {name: value for name, value in atlas.about.items() if name != "regions"}
-    return rows + [(str(name).replace("_", " ").capitalize(), _plain(value)) for name, value in shown.items()]
+    return rows + [(str(name).replace("_", " ").capitalize(), _plain(value)) for name, value in atlas.about.items()]
 
 
 def _plain(value: Any) -> str:

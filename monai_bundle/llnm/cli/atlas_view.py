@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llnm.atlas.marker import Marker
 
 Folder = Annotated[Path, typer.Argument(help="An atlas folder (llnm atlas build or import-page).")]
-Patient = Annotated[Path | None, typer.Option(help="result.json of llnm predict: the nodule to mark.")]
+Patient = Annotated[Path | None, typer.Option(help="The nodule to mark: JSON of llnm atlas risk, or result.json.")]
 Place = Annotated[
     str | None, typer.Option(help="X,Y,Z of a nodule, mm from the middle of the isthmus: right, front, head positive.")
 ]
@@ -38,13 +38,13 @@ def view(
 ) -> None:
     """Write one page to look at the atlas in a browser, offline: turn it, cut it, ask it, see a patient's nodule."""
     from llnm.atlas import Atlas
-    from llnm.atlas.page import write_page
+    from llnm.atlas.page import read_regions, write_page
 
     if out.suffix.lower() not in {".html", ".htm"}:
         raise InputError(f"--out: {out.name} is no name of a page; let it end in .html")
     shown = Atlas.load(folder)
     marker = _marker(shown, patient, place)
-    write_page(shown, out, marker)
+    write_page(shown, out, marker, read_regions(folder))
     console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB{_said(marker)}. {NOTICE}", markup=False, soft_wrap=True)
 
 
@@ -103,12 +103,14 @@ def import_page(
     ] = None,
 ) -> None:
     """Turn the paper's published risk page into an atlas: relative risk by the colours' hue, on the gland's surface."""
+    from llnm.atlas.mesh import MESH, write_mesh
     from llnm.atlas.published import import_page, points_table
     from llnm.atlas.template import read_template, thyroid_template
 
     prepare_folder(out)
     found, points = import_page(page, thyroid_template() if template is None else read_template(template))
     write_text(out / "points.csv", points_table(points))
+    write_mesh(out / MESH, found)
     found.save(out)
     distance = found.about["colour_distance"]
     console.print(
