@@ -180,7 +180,7 @@ def test_the_nodule_stands_where_it_is_with_its_numbers(opened, hot_left):
     assert np.abs(nodule - expected).max() < 8
     words = page.locator(".patient").inner_text()
     assert "left lobe, upper third" in words and "55 %" in words and "45 % to 65 %" in words
-    assert "17 mm to the left, 4 mm to the back, 15 mm to the head" in words
+    assert "17 mm left, 4 mm back, 15 mm up" in words
     assert [page.locator(f"#{name}-value").inner_text() for name in ("sagittal", "coronal", "axial")] == [
         "17 mm to the left",
         "4 mm to the back",

@@ -195,8 +195,8 @@ def _hottest(grid: Grid) -> int:
 
 
 def _marker_words(marker: Marker) -> Context:
-    words = (("right", "left"), ("front", "back"), ("head", "feet"))
-    parts = [f"{abs(mm):.0f} mm to the {ends[int(mm < 0)]}" for mm, ends in zip(marker.position, words, strict=True)]
+    words = (("right", "left"), ("front", "back"), ("up", "down"))
+    parts = [f"{abs(mm):.0f} mm {ends[int(mm < 0)]}" for mm, ends in zip(marker.position, words, strict=True)]
     return vars(marker) | {"position": ", ".join(parts)}
 
 

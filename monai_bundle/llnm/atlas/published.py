@@ -32,7 +32,7 @@ _POINT = re.compile(r"THREE\.Color\(([^)]*)\)|(?<!camera)\.position\.set\(([^)]*
 _FEWEST_POINTS = 200
 # The points are at most 6 of 180 units apart: 2 mm voxels of the template leave no hole between them.
 _FILL_MM = 2.0
-_SPREAD_MM, _REACH_MM = 1.0, 3.0
+_SPREAD_MM, _REACH_MM, _DEPTH_MM, _NEIGHBOURS = 1.0, 6.0, 3.0, 16
 _PARTS = {"left lobe": range(1, 13), "right lobe": range(13, 25), "isthmus": (ISTHMUS,), "pyramidal lobe": (PYRAMIDAL,)}
 ORIENTATION = (
     "x of the page runs to the patient's left, y to the head, z to the front. Checked: the isthmus lies in front of "
@@ -91,16 +91,19 @@ def import_page(path: Path, template: Template) -> tuple[Atlas, PublishedPoints]
 
     Left lobe, right lobe, isthmus and pyramidal lobe are told apart as in any template (`label_gland`), and each is
     moved to the template's by the affine map that makes means and covariances of the two shapes equal and keeps height
-    height. A voxel takes the mean of the points near it (Gaussian, 1 mm); beyond 3 mm it is blank.
+    height. A voxel up to 3 mm below the surface takes the mean of the points nearest to it (Gaussian, 1 mm). It is
+    blank where none is within 6 mm, and so is the inside.
     """
     points = read_page(path)
     placed, parts = _placed(points.position, template, path)
-    inside = np.argwhere(template.labels > 0)
-    distance, nearest = cKDTree(placed).query(template.position(inside), k=16, distance_upper_bound=_REACH_MM)
-    weight = np.exp(-0.5 * (distance / _SPREAD_MM) ** 2)
-    value = np.append(points.value, 0.0)[nearest]  # where fewer than 16 are near, the rest has index n and weight 0
-    with np.errstate(invalid="ignore"):
-        mean = (weight * value).sum(axis=1) / weight.sum(axis=1)
+    gland = template.labels > 0
+    depth = ndimage.distance_transform_edt(gland, sampling=template.spacing_mm)
+    inside = np.argwhere(gland & (depth <= _DEPTH_MM))
+    distance, nearest = cKDTree(placed).query(template.position(inside), k=_NEIGHBOURS)
+    # Relative to the nearest point, since the two surfaces are not the same everywhere.
+    weight = np.exp(-0.5 * (distance**2 - distance[:, :1] ** 2) / _SPREAD_MM**2)
+    mean = (weight * points.value[nearest]).sum(axis=1) / weight.sum(axis=1)
+    mean[distance[:, 0] > _REACH_MM] = np.nan
     blank = np.full(template.labels.shape, np.nan, np.float32)
     risk = blank.copy()
     risk[tuple(inside.T)] = mean
@@ -115,7 +118,7 @@ def import_page(path: Path, template: Template) -> tuple[Atlas, PublishedPoints]
             "unit": "Euclidean in RGB, each 0-1, from the map's colour of the same hue",
             **{name: round(float(np.percentile(off, share)), 4) for name, share in _SHARES.items()},
         },
-        "mapping": "each part by mean and covariance to the template's; Gaussian mean of 1 mm, blank beyond 3 mm",
+        "mapping": "each part by mean and covariance to the template's; Gaussian mean of 1 mm, 3 mm deep",
         "surface_only": "the points lie on the surface, so the inside of the gland is blank",
         "patients": None,
         "interval": None,
