@@ -114,16 +114,17 @@ def place_of(
     density: Floats,
     blur_mm: tuple[float, float, float] = (BLUR_MM, BLUR_MM, BLUR_MM),
     quality: Mapping[str, float] | None = None,
+    first: tuple[int, int, int] = (0, 0, 0),
 ) -> Place:
-    """A place from a density (i, j, k) over the template; only what lies in the gland counts.
+    """A place from a density (i, j, k) over the template, or over a box of it that begins at the voxel `first`.
 
-    Raises InputError where nothing does.
+    Only what lies in the gland counts. Raises InputError where nothing does.
     """
-    density = np.where(template.labels > 0, density, 0.0)
-    if not density.max() > 0:
+    box = tuple(slice(a, a + n) for a, n in zip(first, density.shape, strict=True))
+    inside = np.argwhere((density > _NEGLIGIBLE * density.max()) & (template.labels[box] > 0))
+    weights, voxels = density[tuple(inside.T)], inside + first
+    if not weights.size:
         raise InputError("nodule: it lies outside the template's gland; check that nodule and gland masks fit")
-    voxels = np.argwhere(density > _NEGLIGIBLE * density.max())
-    weights = density[tuple(voxels.T)]
     weights = weights / weights.sum()
     x, y, z = (weights @ template.position(voxels)).tolist()
     return Place(voxels.astype(np.int16), weights.astype(np.float32), (x, y, z), blur_mm, dict(quality or {}))

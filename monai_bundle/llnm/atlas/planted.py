@@ -69,23 +69,22 @@ def planted_places(
         inside[rng.integers(len(inside), size=patients)] + rng.uniform(-0.5, 0.5, (patients, 3))
     )
     labels = rng.random(patients) < risk.at(template, centres)
-    grid = np.moveaxis(np.indices(template.labels.shape), 0, -1)
     places = []
     for centre in centres:
         semi = rng.uniform(2.5, 8.0) * rng.uniform(0.7, 1.0, 3)
         seen = centre + rng.normal(0, error_mm, 3)
-        places.append(place_of(template, _ellipsoid(template, grid, seen, semi, error_mm)))
+        places.append(_ellipsoid(template, seen, semi, error_mm))
     return places, labels
 
 
-def _ellipsoid(template: Template, grid: npt.NDArray[np.int_], centre: Floats, semi: Floats, blur_mm: float) -> Floats:
-    """A blurred ellipsoid as a density over the template."""
+def _ellipsoid(template: Template, centre: Floats, semi: Floats, blur_mm: float) -> Place:
+    """The place of a blurred ellipsoid."""
     reach = np.ceil((semi + 3 * blur_mm) / np.asarray(template.spacing_mm)).astype(int)
     middle = np.round(template.index(centre)).astype(int)
     low, high = np.maximum(middle - reach, 0), np.minimum(middle + reach + 1, template.labels.shape)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    away = np.linalg.norm((template.position(grid[box]) - centre) / semi, axis=-1)
-    density = np.zeros(template.labels.shape)
+    voxels = np.moveaxis(np.indices(high - low), 0, -1) + low
+    away = np.linalg.norm((template.position(voxels) - centre) / semi, axis=-1)
     # The edge falls off over the blur, which is cheaper than a convolution and as wide.
-    density[box] = expit((1 - away) * semi.mean() / max(0.6 * blur_mm, 1e-3))
-    return density
+    density = expit((1 - away) * semi.mean() / max(0.6 * blur_mm, 1e-3))
+    i, j, k = low.tolist()
+    return place_of(template, density, first=(i, j, k))

@@ -31,7 +31,7 @@ MINIMUM = 3.0  # effective patients, below which a voxel or region is blank
 LEVEL = 0.95
 DRAWS = 2000
 _REACH = 2.5  # standard deviations after which the kernel ends
-_AT_ONCE = 500  # patients, so that memory stays small
+_AT_ONCE, _DEALS = 500, 100  # patients and deals at a time, so that memory stays small
 Labels = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
@@ -74,18 +74,14 @@ def risk_atlas(
     if not 0 <= width <= 20:
         raise InputError(f"bandwidth: {width:g} mm cannot be; give 0-20")
     weight, weight_positive, squares = _smoothed(template, places, positive, width)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        count = np.where(squares > 0, weight**2 / squares, 0.0)
-        share = weight_positive / weight
-    blank = (count < MINIMUM) | (template.labels == 0)
+    count = np.divide(weight**2, squares, out=np.zeros_like(squares), where=squares > 0)
+    known = (count >= MINIMUM) & (template.labels > 0)
+    risk, low, high = (np.full(known.shape, np.nan, np.float32) for _ in range(3))
     if method == "beta":
-        risk, low, high = beta_interval(share, count, float(positive.mean()))
+        share = weight_positive[known] / weight[known]
+        risk[known], low[known], high[known] = beta_interval(share, count[known], float(positive.mean()))
     else:
-        risk = _difference(template, places, positive, method)
-        low = high = np.full_like(risk, np.nan)
-    risk, low, high = (np.where(blank, np.nan, values).astype(np.float32) for values in (risk, low, high))
-    if method != "beta":
-        risk = _scaled(risk)
+        risk[known] = _scaled(_difference(template, places, positive, method)[known])
     settings = {"patients": len(places), "positives": int(positive.sum()), "bandwidth_mm": round(width, 3)}
     return Atlas(template, risk, low, high, count.astype(np.float32), method, {**settings, **(about or {})})
 
@@ -158,8 +154,9 @@ def _excess_p_values(
     scale = np.sqrt((centred**2).sum(axis=0))
     centred = np.divide(centred, scale, out=np.zeros_like(centred), where=scale > 1e-9)
     rng = np.random.default_rng(seed)
-    labels = positive.astype(float)
-    largest = np.array([(rng.permutation(labels) @ centred).max() for _ in range(DRAWS)])
+    labels = positive.astype(np.float32)
+    dealt = (rng.permuted(np.tile(labels, (_DEALS, 1)), axis=1) for _ in range(DRAWS // _DEALS))
+    largest = np.concatenate([(deal @ centred).max(axis=1) for deal in dealt])
     values = np.ones(shares.shape[1])
     # A hair's breadth below, so that rounding does not separate equal deals.
     observed = labels @ centred - 1e-9
@@ -217,8 +214,6 @@ def _difference(template: Template, places: Sequence[Place], positive: Labels, m
 
 
 def _scaled(values: Volume) -> Volume:
-    """Values to 0-1 where there are any."""
-    if np.isnan(values).all():
-        return values
-    low, high = np.nanmin(values), np.nanmax(values)
-    return np.asarray((values - low) / (high - low) if high > low else np.where(np.isnan(values), values, 0.5))
+    """Values to 0-1; equal ones to the middle."""
+    span = float(np.ptp(values)) if values.size else 0.0
+    return np.asarray((values - values.min()) / span if span > 0 else np.full_like(values, 0.5))

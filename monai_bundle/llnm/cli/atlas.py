@@ -156,7 +156,7 @@ def _summarise(found: AtlasBuild, out: Path) -> None:
     if not hot:
         lines.append("No region stands out of chance (5 %, all regions together).")
     if found.capsule is not None and found.capsule.limit_mm is not None:
-        limit = found.capsule.limit_mm
-        lines.append(f"Of nodules within {limit:.1f} mm of the capsule at least {found.capsule.level:.0%} had metastases.")
+        limit, level = found.capsule.limit_mm, found.capsule.level
+        lines.append(f"Within {limit:.1f} mm of the capsule at least {level:.0%} of patients had metastases.")
     for line in (*lines, NOTICE):
         console.print(line, markup=False, soft_wrap=True)
