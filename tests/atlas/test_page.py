@@ -42,7 +42,7 @@ def hot_left():
     """0.1 all over, 0.55 in the left lobe's upper third, nothing known of the right lobe's lower third."""
     upper, lower = labels_of("left lobe, upper"), labels_of("right lobe, lower")
     risk = np.where(np.isin(TEMPLATE.labels, upper), 0.55, 0.1)
-    return atlas_of(np.where(np.isin(TEMPLATE.labels, lower), np.nan, risk), about={"cohort": NASTY})
+    return atlas_of(np.where(np.isin(TEMPLATE.labels, lower), np.nan, risk), about={"cohort": NASTY, "patients": 1200})
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,7 @@ def test_the_gland_is_seen_from_the_front_with_its_risk_on_the_right_side(opened
     left, right = (middle_of(page, f"#marks span:text-is('{side}')") for side in "LR")
     head, feet = (middle_of(page, f"#marks span:text-is('{end}')") for end in ("Head", "Feet"))
     assert right[0] < left[0] and head[1] < feet[1]
+    assert page.locator("header").inner_text().endswith(f"; 1,200 patients; {NASTY}")
     assert page.locator("body").inner_text().count("Research use only; not a medical device.") >= 2
 
 
@@ -178,7 +179,7 @@ def test_the_nodule_stands_where_it_is_with_its_numbers(opened, hot_left):
         mark["Head"][1] + down * (mark["Feet"][1] - mark["Head"][1]),
     ]
     assert np.abs(nodule - expected).max() < 8
-    words = page.locator(".patient").inner_text()
+    words = page.locator(".patient").inner_text().replace("\xa0", " ")
     assert "left lobe, upper third" in words and "55 %" in words and "45 % to 65 %" in words
     assert "17 mm left, 4 mm back, 15 mm up" in words
     assert [page.locator(f"#{name}-value").inner_text() for name in ("sagittal", "coronal", "axial")] == [

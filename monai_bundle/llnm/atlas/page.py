@@ -74,7 +74,7 @@ def render_page(atlas: Atlas, marker: Marker | None = None, counted: Sequence[Co
     return page_template("llnm.atlas", "atlas.html").render(
         notice=PAGE_NOTICE,
         version=__version__,
-        summary=METHODS.get(atlas.method, atlas.method),
+        summary=_summary(atlas),
         notes=_notes(atlas, grid),
         probability=atlas.is_probability,
         scale=_scale(atlas, top),
@@ -195,9 +195,21 @@ def _hottest(grid: Grid) -> int:
 
 
 def _marker_words(marker: Marker) -> Context:
-    words = (("right", "left"), ("front", "back"), ("up", "down"))
-    parts = [f"{abs(mm):.0f} mm {ends[int(mm < 0)]}" for mm, ends in zip(marker.position, words, strict=True)]
+    ends = (("right", "left"), ("front", "back"), ("up", "down"))
+    unit = "\N{NO-BREAK SPACE}mm"
+    parts = [f"{abs(mm):.0f}{unit} {pair[int(mm < 0)]}" for mm, pair in zip(marker.position, ends, strict=True)]
     return vars(marker) | {"position": ", ".join(parts)}
+
+
+def _summary(atlas: Atlas) -> str:
+    """What the atlas shows, and of whom where it says so."""
+    about = atlas.about
+    parts = [METHODS.get(atlas.method, atlas.method)]
+    if isinstance(about.get("patients"), int):
+        parts.append(f"{about['patients']:,} patients")
+    if isinstance(about.get("cohort"), str):
+        parts.append(about["cohort"])
+    return "; ".join(parts)
 
 
 def _notes(atlas: Atlas, grid: Grid) -> list[str]:

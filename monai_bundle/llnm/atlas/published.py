@@ -63,6 +63,8 @@ def read_page(path: Path) -> PublishedPoints:
         raise InputError(f"{path}: is no UTF-8 text; give the published page as it was saved") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    if "</html>" not in text[-1000:].lower():
+        raise InputError(f"{path}: does not end as a page does (</html>), so it is cut off or no page; save it anew")
     found = _POINT.findall(text)
     colours = [colour for colour, _ in found if colour]
     positions = [position for _, position in found if position]

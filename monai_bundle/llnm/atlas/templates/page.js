@@ -40,7 +40,7 @@ async function start() {
       const seen = view.camera.project(at);
       moveTo(mark, seen, "-50%, -50%");
       // A mark in line with the eye says nothing, and hides the gland.
-      mark.hidden = Math.hypot(seen.x - middle.x, seen.y - middle.y) < 30;
+      mark.hidden = Math.hypot(seen.x - middle.x, seen.y - middle.y) < 70;
     }
     if (atlas.place) moveTo(element("nodule"), view.camera.project(atlas.place), "0, 0");
     if (state.turning) redraw();
