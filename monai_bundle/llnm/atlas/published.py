@@ -101,7 +101,8 @@ def import_page(path: Path, template: Template) -> tuple[Atlas, PublishedPoints]
     gland = template.labels > 0
     depth = ndimage.distance_transform_edt(gland, sampling=template.spacing_mm)
     inside = np.argwhere(gland & (depth <= _DEPTH_MM))
-    distance, nearest = cKDTree(placed).query(template.position(inside), k=_NEIGHBOURS)
+    found = cKDTree(placed).query(template.position(inside), k=_NEIGHBOURS)
+    distance, nearest = np.asarray(found[0]), np.asarray(found[1])
     # Relative to the nearest point, since the two surfaces are not the same everywhere.
     weight = np.exp(-0.5 * (distance**2 - distance[:, :1] ** 2) / _SPREAD_MM**2)
     mean = (weight * points.value[nearest]).sum(axis=1) / weight.sum(axis=1)

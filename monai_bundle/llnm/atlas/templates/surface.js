@@ -67,9 +67,8 @@ function createSurface(canvas, atlas) {
   gl.uniform1f(place("top"), atlas.top);
   uploadTextures(gl, atlas, place);
   const gland = meshOf(gl, program, atlas.surface, { position: 3, normal: 3, value: 2 }, atlas.triangles);
-  // Hottest first, so that those at or above a threshold are the first so many.
   const inside = atlas.known.flatMap((at) => [...atlas.position(atlas.indexOf(at)), atlas.risk[at] / 254, 1]);
-  const cloud = meshOf(gl, program, new Float32Array(inside), { position: 3, value: 2 });
+  const cloud = meshOf(gl, program, new Float32Array(inside), { position: 3, value: 2 }, new Uint32Array(0));
   const planes = [0, 1, 2].map(() => meshOf(gl, program, new Float32Array(12), { position: 3 }));
   const uniforms = Object.fromEntries(
     ["camera", "eye", "threshold", "opacity", "pixels", "kind", "solid"].map((name) => [name, place(name)]),
@@ -96,7 +95,11 @@ function createSurface(canvas, atlas) {
       paint();
     };
     if (state.planes) drawPlanes(gl, atlas, planes, state.slices, pass);
-    if (state.threshold > 0) pass(2, 1, () => show(gl, cloud, gl.POINTS, atlas.countShown(state.threshold)));
+    if (state.threshold > 0) {
+      if (cloud.threshold !== state.threshold) choosePoints(gl, cloud, atlas.exposed(state.threshold));
+      cloud.threshold = state.threshold;
+      pass(2, 1, () => show(gl, cloud, gl.POINTS));
+    }
     gl.enable(gl.CULL_FACE);
     if (state.opacity === 1) pass(0, 1, () => show(gl, gland, gl.TRIANGLES));
     if (state.opacity < 1 || state.threshold > 0) pass(0, 0, () => show(gl, gland, gl.TRIANGLES));
@@ -186,10 +189,16 @@ function meshOf(gl, program, vertices, parts, triangles) {
   return { array, buffer, indexed: Boolean(triangles), count: triangles ? triangles.length : vertices.length / length };
 }
 
-function show(gl, mesh, mode, count = mesh.count) {
+function choosePoints(gl, mesh, chosen) {
   gl.bindVertexArray(mesh.array);
-  if (mesh.indexed) gl.drawElements(mode, count, gl.UNSIGNED_INT, 0);
-  else gl.drawArrays(mode, 0, count);
+  gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, chosen, gl.DYNAMIC_DRAW);
+  mesh.count = chosen.length;
+}
+
+function show(gl, mesh, mode) {
+  gl.bindVertexArray(mesh.array);
+  if (mesh.indexed) gl.drawElements(mode, mesh.count, gl.UNSIGNED_INT, 0);
+  else gl.drawArrays(mode, 0, mesh.count);
 }
 
 // The camera turns about the gland's centre: `azimuth` 0 looks from the front, 90 degrees from the patient's left.

@@ -43,6 +43,14 @@ async function readAtlas(stored) {
       const first = known.findIndex((at) => !atlas.isShown(at, threshold));
       return first < 0 ? known.length : first;
     },
+    // Of those at or above a threshold (places in `known`), the ones that can be seen: a neighbour is not shown.
+    exposed(threshold) {
+      const isHidden = (at) => !labels[at] || !atlas.isShown(at, threshold);
+      const steps = [1, -1, ni, -ni, ni * nj, -ni * nj], found = [];
+      const count = atlas.countShown(threshold);
+      for (let n = 0; n < count; n += 1) if (steps.some((step) => isHidden(known[n] + step))) found.push(n);
+      return new Uint32Array(found);
+    },
     // Colour of a share of the scale, and of a voxel.
     mix(share) {
       const x = Math.min(share, 1) * ends, n = Math.min(Math.floor(x), ends - 1);
