@@ -319,6 +319,8 @@ def test_a_result_marks_its_position_or_says_that_it_names_a_region_only(hot_lef
         assert exact.position.tolist() == list(PLACE) and not exact.remark and exact.risk == pytest.approx(0.55)
     told = marker_of_result(hot_left, {"place_ras_mm": list(PLACE), "risk": 0.4, "interval": [0.3, 0.5]})
     assert "0.40 (0.30 to 0.50)" in told.remark and told.risk == pytest.approx(0.55)
+    same = marker_of_result(hot_left, {"place_ras_mm": list(PLACE), "risk": 0.55, "interval": [0.45, 0.65]})
+    assert same.remark == ""
     for region in ("left lobe, upper third", "left lobe, upper third, medial"):
         rough = marker_of_result(hot_left, {"location": {"region": region}})
         assert rough.region.startswith(region) and "names a region" in rough.remark

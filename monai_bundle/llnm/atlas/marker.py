@@ -6,7 +6,7 @@ Comes in: a position in millimetres, or a result of `llnm predict`. Goes out: a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,10 @@ def marker_of_result(atlas: Atlas, result: Mapping[str, Any]) -> Marker:
     remark = _own_figure(location)
     place = location.get("place_ras_mm")
     if place is not None:
-        return marker_at(atlas, place, remark=remark)
+        marker = marker_at(atlas, place)
+        # The same figures twice would only make one wonder.
+        same = _own_figure({"risk": marker.risk, "interval": [marker.low, marker.high]}) if marker.low else ""
+        return marker if remark == same else replace(marker, remark=remark)
     region = location.get("region")
     if not isinstance(region, str):
         raise InputError(
