@@ -48,7 +48,7 @@ def test_the_probability_is_that_of_kernel_weighted_patients_with_a_beta_prior(c
     for voxel in known[rng.choice(len(known), 40, replace=False)]:
         away = (coarse.position(voxel) - np.array([place.centre_mm for place in places])) / 3.0
         weight = np.where((np.abs(away) <= 2.5).all(1), np.exp(-(away**2).sum(1) / 2), 0)
-        n = weight.sum() ** 2 / (weight**2).sum()
+        n = min(weight.sum() ** 2 / (weight**2).sum(), np.sqrt(8) * weight.sum())
         share = weight @ labels / weight.sum()
         posterior = stats.beta(2 * labels.mean() + n * share, 2 * (1 - labels.mean()) + n * (1 - share))
         here = tuple(voxel)

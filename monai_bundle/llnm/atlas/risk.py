@@ -4,9 +4,9 @@ Comes in: the `Place` of each patient's nodule and whether the lateral nodes hel
 regions ranked with intervals, and which of them are hotter than chance.
 
 - `beta`: the probability of metastasis of a nodule whose centre lies there. In each voxel patients count by a Gaussian
-  around their nodule's centre (wider where its place is uncertain); the effective number of patients,
-  (sum w)^2 / sum w^2 (Kish 1965), and their share of metastases update a Beta prior at the cohort's prevalence. Blank
-  where fewer than MINIMUM patients speak.
+  around their nodule's centre (wider where its place is uncertain); their effective number, (sum w)^2 / sum w^2 (Kish
+  1965) but no more than lie near, and their share of metastases update a Beta prior at the cohort's prevalence. Blank
+  where that number is below MINIMUM.
 - `sum`: equation 15 of Shen et al. (Nat Commun 16, 7052, 2025), sum over metastatic minus sum over the others, to 0-1.
 - `class means`: the same with means, so that the larger class does not decide; both are relative and no probability.
 """
@@ -73,8 +73,10 @@ def risk_atlas(
     width = default_bandwidth(len(places)) if bandwidth_mm is None else bandwidth_mm
     if not 0 <= width <= 20:
         raise InputError(f"bandwidth: {width:g} mm cannot be; give 0-20")
-    weight, weight_positive, squares = _smoothed(template, places, positive, width)
+    weight, weight_positive, squares, near = _smoothed(template, places, positive, width)
     count = np.divide(weight**2, squares, out=np.zeros_like(squares), where=squares > 0)
+    # Where patients lie evenly the two are equal; far from all of them only the second one is small.
+    count = np.minimum(count, 2**1.5 * near)
     known = (count >= MINIMUM) & (template.labels > 0)
     risk, low, high = (np.full(known.shape, np.nan, np.float32) for _ in range(3))
     if method == "beta":
@@ -174,9 +176,9 @@ def _checked(places: Sequence[Place], labels: Sequence[bool]) -> Labels:
 
 def _smoothed(
     template: Template, places: Sequence[Place], positive: Labels, width: float
-) -> tuple[Floats, Floats, Floats]:
-    """Sums over patients of their kernel in each voxel, of that of metastatic ones, and of its square."""
-    total, of_positive, squares = (np.zeros(template.labels.shape) for _ in range(3))
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Sums over patients of their kernel, of that of metastatic ones, of its square, and of its share of its peak."""
+    total, of_positive, squares, near = (np.zeros(template.labels.shape) for _ in range(4))
     centres = template.index([place.centre_mm for place in places])
     # The blur that all share is no reason to smooth more.
     extra = np.maximum(np.square([place.blur_mm for place in places]) - BLUR_MM**2, 0)
@@ -184,9 +186,10 @@ def _smoothed(
     for part in np.array_split(np.arange(len(places)), 1 + len(places) // _AT_ONCE):
         axes = [_kernel(n, centres[part, axis], sigma[part, axis]) for axis, n in enumerate(template.labels.shape)]
         total += _outer_sum(axes)
+        near += _outer_sum([axis * sigma[part, number, None] for number, axis in enumerate(axes)])
         squares += _outer_sum([axis**2 for axis in axes])
         of_positive += _outer_sum([axis[positive[part]] for axis in axes])
-    return total, of_positive, squares
+    return total, of_positive, squares, near
 
 
 def _kernel(size: int, centres: Floats, sigma: Floats) -> Floats:
