@@ -59,7 +59,8 @@ class TMDLConfig:
     mixing: Literal["sum", "mean"] = "sum"
     residual: Literal["pre-norm", "paper"] = "pre-norm"
     output_projection: Literal["separate", "shared"] = "separate"
-    # The mean of the tokens; mean and largest of each input's, mean of the inputs; or the class token alone.
+    # The mean of the tokens; mean and largest of each input's tokens, before and after the blocks, joined by one layer,
+    # so that what shows plainly needs no way through the blocks; or the class token alone.
     pooling: Literal["mean", "inputs", "cls"] = "inputs"
     class_token: bool = False
     head: Literal["mlp", "linear"] = "mlp"
@@ -71,7 +72,7 @@ class TMDLConfig:
     # Age, echogenicity and shape, and the grey levels of the images.
     values: Literal["standardised", "raw"] = "standardised"
     absent_tokens: bool = True
-    dropout: float = 0.2
+    dropout: float = 0.15
     attention_dropout: float = 0.0
 
     def __post_init__(self) -> None:

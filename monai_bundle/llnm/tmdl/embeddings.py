@@ -77,20 +77,20 @@ class Tokens:
         return (self.values * weight).sum(dim=1) / weight.sum(dim=1)
 
     def mean_and_largest_of_inputs(self) -> torch.Tensor:
-        """Mean over the inputs of (mean of its tokens that count + the largest of each channel), (B, width).
+        """Mean and largest value of each channel over the tokens of each input that count, (B, inputs * 2 * width).
 
         An input with one token then weighs as much as one with two hundred, and what shows in a single place (the point
         nearest to the capsule, a calcification, one word of the report) is not thinned out by all the other places.
         """
-        found, present = [], []
+        found = []
         for place in range(len(INPUTS)):
             member = ((self.source == place) & self.mask)[..., None]
             count = member.sum(dim=1)
             mean = (self.values * member).sum(dim=1) / count.clamp(min=1)
             largest = self.values.masked_fill(~member, float("-inf")).amax(dim=1)
-            found.append(torch.where(count > 0, mean + largest, torch.zeros_like(mean)))
-            present.append(count > 0)
-        return torch.stack(found).sum(dim=0) / torch.stack(present).sum(dim=0)
+            both = torch.cat((mean, largest), dim=1)
+            found.append(torch.where(count > 0, both, torch.zeros_like(both)))
+        return torch.cat(found, dim=1)
 
 
 def exporting() -> bool:

@@ -15,7 +15,7 @@ from torch import nn
 
 from llnm.tmdl.attention import Weights
 from llnm.tmdl.blocks import NORM_EPSILON, FusionBlock, SelfAttentionBlock
-from llnm.tmdl.config import VIEW_INPUTS, TMDLConfig, preset_config
+from llnm.tmdl.config import INPUTS, VIEW_INPUTS, TMDLConfig, preset_config
 from llnm.tmdl.embeddings import Embeddings, Tokens, exporting
 
 
@@ -75,6 +75,9 @@ class TMDL(nn.Module):
         self.fusion = nn.ModuleList(FusionBlock(config) for _ in range(config.fusion_depth))
         self.joint = nn.ModuleList(SelfAttentionBlock(config) for _ in range(config.depth - config.fusion_depth))
         self.norm = nn.LayerNorm(config.width, eps=NORM_EPSILON)
+        # Of each input two values a channel, as it was embedded and as the blocks left it.
+        inputs = 4 * len(INPUTS) * config.width
+        self.join = nn.Linear(inputs, config.width) if config.pooling == "inputs" else None
         self.head: nn.Module
         if config.head == "linear":
             self.head = nn.Linear(config.width, config.logits)
@@ -112,8 +115,9 @@ class TMDL(nn.Module):
         image, text = self.embeddings(flat)
         if not (attention or exporting()):
             image, text = image.compact(self.config.most_patches if self.training else None), text.compact()
+        embedded = image.joined(text)
         tokens, weights = self._encode(image, text, attention)
-        features = self._pool(tokens).view(patients, views, -1)
+        features = self._pool(tokens, embedded).view(patients, views, -1)
         view_mask = inputs.get("view_mask")
         if view_mask is None:
             view_mask = torch.ones(patients, views, dtype=torch.bool, device=features.device)
@@ -144,11 +148,11 @@ class TMDL(nn.Module):
             collected.append(weights)
         return tokens.with_values(self.norm(values)), collected if attention else []
 
-    def _pool(self, tokens: Tokens) -> torch.Tensor:
-        """One vector a view, (B, width): the class token, or the mean of the tokens or of the inputs that count."""
-        if self.config.pooling == "cls":
-            return tokens.values[:, 0]
-        return tokens.mean() if self.config.pooling == "mean" else tokens.mean_and_largest_of_inputs()
+    def _pool(self, tokens: Tokens, embedded: Tokens) -> torch.Tensor:
+        """One vector a view, (B, width): the class token, the mean of the tokens, or what is said of each input."""
+        if self.join is not None:
+            return self.join(torch.cat((tokens.mean_and_largest_of_inputs(), embedded.mean_and_largest_of_inputs()), 1))
+        return tokens.values[:, 0] if self.config.pooling == "cls" else tokens.mean()
 
 
 def _flatten_views(inputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], int, int]:
