@@ -57,9 +57,9 @@ def test_a_stretched_gland_comes_back_to_where_it_was(template, plane, stretch):
     found = register(gland, shown, (PIXEL_MM, PIXEL_MM), nodule)
     missed = np.linalg.norm(found.to_section(to_view(lobe)) - lobe, axis=1)
     # Template voxels are 1 mm; along the capsule nothing but the smoothness of the map holds a point.
-    assert missed.mean() < 0.7 and missed.max() < 1.5
+    assert missed.mean() < 0.7 and missed.max() < 2.0
     assert found.dice > 0.99 and found.folding == 0 and found.inverse_consistency_mm < 0.05
-    assert np.allclose(found.to_ras(to_view(lobe)), shown.position(lobe), atol=1.5)
+    assert np.allclose(found.to_ras(to_view(lobe)), shown.position(lobe), atol=2.0)
 
 
 @pytest.mark.parametrize("plane", ["transverse", "longitudinal"])

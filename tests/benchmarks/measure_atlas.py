@@ -1,7 +1,7 @@
 """How well an atlas recovers a planted risk: correlation, coverage of the intervals, ranking, and false alarms.
 
 Run `python tests/benchmarks/measure_atlas.py` (some minutes): one JSON line. Cohorts are placed in the template
-directly (`llnm.atlas.planted`), with the error that registration was measured to have; the figures are means over cohorts.
+directly (`llnm.atlas.planted`), with the error that registration was measured to have; figures are means over cohorts.
 """
 
 from __future__ import annotations
