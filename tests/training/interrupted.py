@@ -8,13 +8,18 @@ import time
 import torch
 
 
+def run_to_its_end(command):
+    found = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr[-3000:]
+
+
 def assert_a_kill_changes_nothing(train, folder, within, resume=("--resume",), last="training.json"):
     """`train` gives the command for an output folder; killed `within` seconds of its first checkpoint, then resumed.
 
     `last` is the file that it writes at its end.
     """
     whole, parts = folder / "whole", folder / "parts"
-    subprocess.run(train(whole), check=True, capture_output=True)
+    run_to_its_end(train(whole))
     process = subprocess.Popen(train(parts), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (parts / "checkpoint.pt").is_file():
         assert process.poll() is None
@@ -23,6 +28,6 @@ def assert_a_kill_changes_nothing(train, folder, within, resume=("--resume",), l
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (parts / last).is_file(), "it was killed before its end"
-    subprocess.run([*train(parts), *resume], check=True, capture_output=True)
+    run_to_its_end([*train(parts), *resume])
     expected, found = (torch.load(run / "model.pt", weights_only=True) for run in (whole, parts))
     assert all(torch.equal(expected[name], found[name]) for name in expected)
