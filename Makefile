@@ -61,6 +61,7 @@ bench: setup
 	$(BIN)/python tests/benchmarks/bench_evaluate.py
 	$(BIN)/python tests/benchmarks/bench_bundles.py
 	$(BIN)/python tests/benchmarks/bench_tmdl.py
+	$(BIN)/python tests/benchmarks/bench_atlas_page.py
 	$(BIN)/python tests/benchmarks/bench_atlas.py
 
 # Each bundle as a zip that runs in an empty folder; its requirements name the versions installed here.
