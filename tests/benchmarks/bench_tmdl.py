@@ -28,12 +28,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from llnm.pipeline import predict
 from llnm.simulate import simulate_patient
 from llnm.tmdl import TMDL, preset_config
-from llnm.tmdl.config import VIEW_INPUTS
+from llnm.tmdl.config import PATCHES, VIEW_INPUTS
 from restated_tmdl import random_released_state, restated_logits
 
 PATIENTS = 2
 RUNS = 5
-NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "margin_dropout": 0.0}
+NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "margin_dropout": 0.0, "most_patches": 3 * PATCHES}
 
 Inputs = dict[str, torch.Tensor]
 

@@ -26,6 +26,14 @@ def test_released_preset_gives_the_logits_of_the_restated_equations(size, some_i
     assert theirs.std() > 1e-3, "weights too small to tell one formula from another"
 
 
+def test_in_training_without_dropout_no_token_is_left_out(some_inputs):
+    config = preset_config("released", "small", dropout=0.0, attention_dropout=0.0)
+    network = TMDL(config)
+    inputs = some_inputs()
+    with torch.no_grad():
+        assert torch.equal(network.train()(inputs).logits, network.eval()(inputs).logits)
+
+
 def test_a_data_parallel_prefix_makes_no_difference(some_inputs):
     config = preset_config("released", "small")
     state = random_released_state(config)

@@ -114,7 +114,8 @@ class TMDL(nn.Module):
         flat, patients, views = _flatten_views(inputs)
         image, text = self.embeddings(flat)
         if not (attention or exporting()):
-            image, text = image.compact(self.config.most_patches if self.training else None), text.compact()
+            some = self.training and self.config.blank_patches == "masked"
+            image, text = image.compact(self.config.most_patches if some else None), text.compact()
         embedded = image.joined(text)
         tokens, weights = self._encode(image, text, attention)
         features = self._pool(tokens, embedded).view(patients, views, -1)
