@@ -21,7 +21,7 @@ import pandas as pd
 from llnm import __version__
 from llnm.atlas.capsule import CapsuleCurve, capsule_curve
 from llnm.atlas.mesh import MESH, write_mesh
-from llnm.atlas.model import NOTICE, Atlas, Template, write_volume
+from llnm.atlas.model import NOTICE, REGIONS_TABLE, Atlas, Template, write_volume
 from llnm.atlas.place import Place, PlaneMasks, check_side, place_patient
 from llnm.atlas.risk import RegionRisk, region_risks, risk_atlas
 from llnm.atlas.template import read_template, thyroid_template
@@ -33,7 +33,7 @@ from llnm.files import whole_file, write_text
 from llnm.pipeline import MeasuredView, measure_view
 from llnm.weights import file_sha256, weights_file
 
-REGIONS_TABLE, CAPSULE_TABLE, REGISTRATION_TABLE = "regions.csv", "capsule_distance.csv", "registration.csv"
+CAPSULE_TABLE, REGISTRATION_TABLE = "capsule_distance.csv", "registration.csv"
 Cells = Mapping[str, str]
 
 

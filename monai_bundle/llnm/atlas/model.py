@@ -27,6 +27,8 @@ Volume = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
 ABOUT = "atlas.json"
 SCHEMA_VERSION = "1.0"
+# Written by `atlas.build`, read by `atlas.page`.
+REGIONS_TABLE = "regions.csv"
 # NIfTI readers turn "not a number" into 0, which would read as "no risk"; in the files a blank voxel holds this.
 BLANK = np.float32(-1.0)
 NOTICE = "research use only; not a medical device"

@@ -22,14 +22,13 @@ import pandas as pd
 from llnm import __version__
 from llnm.atlas.colours import NO_EVIDENCE, YLORRD, colours_of
 from llnm.atlas.marker import Marker
-from llnm.atlas.model import Atlas
+from llnm.atlas.model import REGIONS_TABLE, Atlas
 from llnm.atlas.surface import Grid, grid_of, surface_of
 from llnm.errors import InputError
 from llnm.files import write_text
 from llnm.html import page_template
 
 Context = dict[str, Any]
-REGIONS_TABLE = "regions.csv"
 PAGE_NOTICE = "Research use only; not a medical device."
 # One byte a voxel and volume: 255 is blank, else 254 steps.
 _BLANK, _STEPS = 255, 254

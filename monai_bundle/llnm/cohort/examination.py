@@ -23,6 +23,7 @@ from llnm.pipeline.risk import load_report_encoder, patient_inputs
 from llnm.pipeline.views import MeasuredView, measure_view
 from llnm.staging import LEVELS
 from llnm.tmdl import TMDLConfig
+from llnm.tmdl.network import probabilities_of_levels
 from llnm.tmdl.packed import pack
 from llnm.weights import metadata
 
@@ -81,9 +82,8 @@ class Calibrated(MapTransform):
         for key in self.key_iterator(found):
             logits = torch.as_tensor(found[key]).double().cpu()
             risk = torch.from_numpy(self.calibration(logits[:1].numpy()))
-            above = torch.sigmoid(logits[1:])
-            levels = -torch.diff(above, prepend=torch.ones(1).double(), append=torch.zeros(1).double())
-            found[key] = torch.cat([risk, levels]) if len(above) else risk
+            levels = probabilities_of_levels(logits[None, 1:])[0]
+            found[key] = torch.cat([risk, levels]) if len(logits) > 1 else risk
         return found
 
 

@@ -40,10 +40,13 @@ class TMDLOutput:
     @property
     def level_probabilities(self) -> torch.Tensor | None:
         """Probability of each level given metastasis, (B, levels); None without that head."""
-        if self.level_logits is None:
-            return None
-        above = torch.sigmoid(self.level_logits)
-        return -torch.diff(above, dim=1, prepend=torch.ones_like(above[:, :1]), append=torch.zeros_like(above[:, :1]))
+        return None if self.level_logits is None else probabilities_of_levels(self.level_logits)
+
+
+def probabilities_of_levels(logits: torch.Tensor) -> torch.Tensor:
+    """Probability of each level, (B, levels), from the logits of exceeding each but the last, (B, levels - 1)."""
+    above = torch.sigmoid(logits)
+    return -torch.diff(above, dim=1, prepend=torch.ones_like(above[:, :1]), append=torch.zeros_like(above[:, :1]))
 
 
 class OrdinalHead(nn.Module):
