@@ -7,6 +7,7 @@ import pytest
 import SimpleITK
 
 from llnm.atlas import Atlas, Template
+from llnm.atlas.mesh import write_mesh
 from llnm.errors import InputError
 
 
@@ -57,3 +58,23 @@ def test_a_folder_that_does_not_fit_is_refused_by_name(atlas, tmp_path):
     (tmp_path / "atlas.json").write_text(json.dumps(stored | {"regions": []}), encoding="utf-8")
     with pytest.raises(InputError, match="is no atlas"):
         Atlas.load(tmp_path)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_mesh_shows_its_outside_on_any_grid(turn, tmp_path):
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
+
+    labels = np.zeros((30, 30, 30), np.uint8)
+    labels[5:25, 6:24, 7:25] = 1
+    blank = np.full(labels.shape, np.nan, np.float32)
+    template = Template(labels, np.diag([turn, 1.0, 1.0, 1.0]), {1: "left lobe"}, "a box")
+    write_mesh(tmp_path / "template.vtp", Atlas(template, blank, blank, blank, blank, "beta"))
+    reader = vtkXMLPolyDataReader()
+    reader.SetFileName(str(tmp_path / "template.vtp"))
+    reader.Update()
+    points = vtk_to_numpy(reader.GetOutput().GetPoints().GetData()).astype(float)
+    corners = points[vtk_to_numpy(reader.GetOutput().GetPolys().GetConnectivityArray()).reshape(-1, 3)]
+    # The enclosed volume is positive where every triangle turns counter-clockwise seen from outside (Gauss).
+    volume = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum() / 6
+    assert volume == pytest.approx(20 * 18 * 18, rel=0.05)

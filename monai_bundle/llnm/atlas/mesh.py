@@ -34,6 +34,9 @@ def write_mesh(path: Path, atlas: Atlas) -> None:
     smooth = ndimage.gaussian_filter(np.pad(gland, 2).astype(np.float32), 0.7)
     corners, faces, _, _ = marching_cubes(smooth, 0.5)
     corners = corners - 2
+    if np.linalg.det(atlas.template.affine[:3, :3]) > 0:
+        # scikit-image winds triangles clockwise, and VTK takes the other side for the front; mirrored grids turn them.
+        faces = faces[:, ::-1]
     nearest = ndimage.distance_transform_edt(~gland, return_distances=False, return_indices=True)
     rounded = np.clip(np.round(corners).astype(int), 0, np.array(gland.shape) - 1)
     voxels = tuple(nearest[(slice(None), *rounded.T)])
