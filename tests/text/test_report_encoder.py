@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,21 @@ def test_loading_and_encoding_open_no_connection(monkeypatch):
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     ReportEncoder.from_folder(SHIPPED).encode([ENGLISH])
+
+
+def test_threads_that_load_the_encoder_do_not_disturb_those_that_encode(encoder):
+    def load_and_encode(_turn):
+        return ReportEncoder.from_folder(SHIPPED).encode([ENGLISH])[0]
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads change hands inside a load, which otherwise one run in many would see
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(load_and_encode, range(40)))
+    finally:
+        sys.setswitchinterval(before)
+    for vectors in found:
+        torch.testing.assert_close(vectors, encoder.encode([ENGLISH])[0])
 
 
 def test_a_folder_with_vocab_txt_only_gives_the_same_tokens(encoder, copied):

@@ -55,7 +55,7 @@ class ReportEncoder:
             raise InputError(f"{folder}: the BERT model cannot be read ({reason}); give a whole BERT folder") from error
         if missing:
             raise InputError(f"{folder}: its weights are not those of its config.json; give a whole BERT folder")
-        return cls(tokenizer, model.float().eval().requires_grad_(False), int(model.config.max_position_embeddings))
+        return cls(tokenizer, model.eval().requires_grad_(False), int(model.config.max_position_embeddings))
 
     @torch.no_grad()  # not inference mode: a network is trained on these vectors
     def encode(
@@ -121,8 +121,15 @@ def _load(folder: Path, tokenizer: ReportTokenizer) -> tuple[Any, bool]:
     with _quiet():
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         _check(config, tokenizer, folder)
+        # Loading sets the default dtype of the whole process to that of the file for a moment: a half precision file
+        # would hand another thread, which encodes meanwhile, vectors of half precision.
         model, info = BertModel.from_pretrained(
-            folder, config=config, local_files_only=True, add_pooling_layer=False, output_loading_info=True
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            add_pooling_layer=False,
+            output_loading_info=True,
         )
     return model, bool(info["missing_keys"] or info.get("mismatched_keys"))
 
