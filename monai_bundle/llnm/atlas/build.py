@@ -8,7 +8,6 @@ patient), `errors.csv`, and `patients/`, one file a placed patient, from which a
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -25,10 +24,9 @@ from llnm.atlas.model import NOTICE, REGIONS_TABLE, Atlas, Template, write_volum
 from llnm.atlas.place import Place, PlaneMasks, check_side, place_patient
 from llnm.atlas.risk import RegionRisk, region_risks, risk_atlas
 from llnm.atlas.template import read_template, thyroid_template
-from llnm.cohort.parallel import executor
-from llnm.cohort.run import ERROR_COLUMNS, ERRORS, PATIENTS
+from llnm.cohort.resumable import ERRORS, PATIENTS, Failure, attempt, run_each, write_failures
 from llnm.cohort.table import fingerprint, read_patient, read_table, rows
-from llnm.errors import InputError, LLNMError, MissingExtraError
+from llnm.errors import InputError
 from llnm.files import whole_file, write_text
 from llnm.pipeline import MeasuredView, measure_view
 from llnm.weights import file_sha256, weights_file
@@ -71,23 +69,11 @@ def build_atlas(
     patients, folder = rows(table), path.resolve().parent
     shape = template_at(template)
     key = json.dumps([__version__, template and file_sha256(template), *_weights()], default=str)
-    done = out / PATIENTS
-    if not resume:
-        shutil.rmtree(done, ignore_errors=True)
-    files = [done / f"{fingerprint(cells, folder, key)}.npz" for cells in patients]
-    earlier = [index for index, file in enumerate(files) if file.is_file()]
-    left = [index for index, file in enumerate(files) if not file.is_file()]
-    progress(len(earlier), len(patients))
-    failures: dict[int, tuple[str, str]] = {}
-    with executor(place_row, workers, dask) as place_all:
-        jobs = [(patients[index], folder, template) for index in left]
-        for count, (number, answer) in enumerate(place_all(jobs), start=1):
-            if isinstance(answer, tuple):
-                failures[left[number]] = answer
-            else:
-                _write_place(files[left[number]], answer)
-            progress(len(earlier) + count, len(patients))
-    _write_errors(out, table, failures)
+    files = [out / PATIENTS / f"{fingerprint(cells, folder, key)}.npz" for cells in patients]
+    jobs = [(cells, folder, template) for cells in patients]
+    done = run_each(place_row, jobs, files, _write_place, workers=workers, dask=dask, resume=resume, progress=progress)
+    failures = done.failures
+    write_failures(out, table, failures)
     kept = [index for index in range(len(patients)) if index not in failures]
     if not kept:
         raise InputError(f"{path}: none of {len(patients)} patients could be placed; {out / ERRORS} says why")
@@ -96,7 +82,7 @@ def build_atlas(
     labels = [patients[index]["llnm"] == "1" for index in kept]
     build = _assemble(shape, found, labels, method, {"cohort": path.name, "failed": len(failures)})
     _write(out, build.atlas, build.regions, build.capsule, names, found, labels)
-    return AtlasBuild(build.atlas, build.regions, build.capsule, len(kept), len(earlier), len(failures))
+    return AtlasBuild(build.atlas, build.regions, build.capsule, len(kept), done.taken_over, len(failures))
 
 
 @dataclass(frozen=True)
@@ -107,28 +93,24 @@ class PlacedPatient:
     capsule_distance_mm: float | None
 
 
-def place_row(cells: Cells, folder: Path, template: Path | None) -> PlacedPatient | tuple[str, str]:
-    """The place of one row's nodule, or (kind, reason) if there is none; raises only where ANTs is not installed."""
-    try:
-        check_side(cells.get("side"))
-        if cells.get("llnm") not in ("0", "1"):
-            raise InputError("llnm: it is empty or not 0 or 1, so this patient says nothing about risk; give the label")
-        case = read_patient(cells, folder).case
-        measured = {plane: measure_view(view, judged=False) for plane, view in case.views.items()}
-        views = {plane: view for plane, view in measured.items() if isinstance(view, MeasuredView)}
-        unusable = [view for view in measured.values() if isinstance(view, str)]
-        if unusable:
-            raise InputError("; ".join(unusable))
-        place = place_patient(PlaneMasks.of(views), cells["side"], template_at(template))
-        distances = [view.features.capsule_distance_mm for view in views.values()]
-        known = [distance for distance in distances if distance is not None]
-        return PlacedPatient(place, min(known, default=None))
-    except MissingExtraError:
-        raise
-    except LLNMError as error:
-        return "input", str(error)
-    except Exception as error:  # whatever it is, the other patients go on
-        return "defect", f"{type(error).__name__}: {error}"
+def place_row(cells: Cells, folder: Path, template: Path | None) -> PlacedPatient | Failure:
+    """The place of one row's nodule, or why there is none; raises only where ANTs is not installed."""
+    return attempt(lambda: _place_row(cells, folder, template))
+
+
+def _place_row(cells: Cells, folder: Path, template: Path | None) -> PlacedPatient:
+    check_side(cells.get("side"))
+    if cells.get("llnm") not in ("0", "1"):
+        raise InputError("llnm: it is empty or not 0 or 1, so this patient says nothing about risk; give the label")
+    case = read_patient(cells, folder).case
+    measured = {plane: measure_view(view, judged=False) for plane, view in case.views.items()}
+    views = {plane: view for plane, view in measured.items() if isinstance(view, MeasuredView)}
+    unusable = [view for view in measured.values() if isinstance(view, str)]
+    if unusable:
+        raise InputError("; ".join(unusable))
+    place = place_patient(PlaneMasks.of(views), cells["side"], template_at(template))
+    distances = [view.features.capsule_distance_mm for view in views.values()]
+    return PlacedPatient(place, min((distance for distance in distances if distance is not None), default=None))
 
 
 @lru_cache(maxsize=2)
@@ -216,8 +198,3 @@ def _read_place(path: Path) -> PlacedPatient:
             about["quality"],
         )
     return PlacedPatient(place, about["capsule_distance_mm"])
-
-
-def _write_errors(out: Path, table: pd.DataFrame, failures: Mapping[int, tuple[str, str]]) -> None:
-    lines = [(index + 2, table.at[index, "patient_id"], *failures[index]) for index in sorted(failures)]
-    write_text(out / ERRORS, pd.DataFrame(lines, columns=list(ERROR_COLUMNS)).to_csv(index=False))

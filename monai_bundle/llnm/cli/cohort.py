@@ -55,7 +55,8 @@ def run(
     """
     from rich.progress import Progress
 
-    from llnm.cohort.run import ERRORS, RESULTS, HowToPredict, run_cohort
+    from llnm.cohort.resumable import ERRORS
+    from llnm.cohort.run import RESULTS, HowToPredict, run_cohort
     from llnm.explain import check_method
     from llnm.pipeline import Calibration
 

@@ -9,7 +9,6 @@ Dask, on this machine or on a cluster that sees the same files.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,16 +17,15 @@ from typing import Any
 import pandas as pd
 
 from llnm import __version__
-from llnm.cohort.parallel import executor
-from llnm.cohort.table import REQUIRED, fingerprint, read_patient, read_table, rows
-from llnm.errors import LLNMError, MissingExtraError
+from llnm.cohort.resumable import PATIENTS, Failure, attempt, run_each, write_failures
+from llnm.cohort.table import fingerprint, read_patient, read_table, rows
+from llnm.errors import MissingExtraError
 from llnm.files import whole_file, write_text
 from llnm.weights import BUNDLES, file_sha256, weights_file
 
-RESULTS, ERRORS, PATIENTS = "results.parquet", "errors.csv", "patients"
+RESULTS = "results.parquet"
 # Columns of the table that name files or free text, and those that a result has itself.
 _NOT_KEPT = ("transverse", "longitudinal", "report", "patient_id")
-ERROR_COLUMNS = ("row", "patient_id", "kind", "reason")
 Cells = Mapping[str, str]
 
 
@@ -79,48 +77,38 @@ def run_cohort(
     table = read_table(path)
     patients, folder = rows(table), path.resolve().parent
     key = how.key()
-    done = out / PATIENTS
-    if not resume:
-        shutil.rmtree(done, ignore_errors=True)
-    files = [done / f"{fingerprint(cells, folder, key)}.json" for cells in patients]
-    earlier = [index for index, file in enumerate(files) if file.is_file()]
-    left = [index for index, file in enumerate(files) if not file.is_file()]
-    progress(len(earlier), len(patients))
-    failures: dict[int, tuple[str, str]] = {}
-    with executor(predict_row, workers, dask) as predict_all:
-        jobs = [(patients[index], folder, how) for index in left]
-        for count, (place, answer) in enumerate(predict_all(jobs), start=1):
-            index = left[place]
-            if "reason" in answer:
-                failures[index] = (answer["kind"], answer["reason"])
-            else:
-                write_text(files[index], json.dumps(answer))
-            progress(len(earlier) + count, len(patients))
-    _write_results(out, [file for index, file in enumerate(files) if index not in failures], table, failures)
-    return CohortRun(len(patients) - len(failures), len(earlier), len(failures))
+    files = [out / PATIENTS / f"{fingerprint(cells, folder, key)}.json" for cells in patients]
+    jobs = [(cells, folder, how) for cells in patients]
+    done = run_each(predict_row, jobs, files, _write, workers=workers, dask=dask, resume=resume, progress=progress)
+    _write_results(out, [file for index, file in enumerate(files) if index not in done.failures], table, done.failures)
+    write_failures(out, table, done.failures)
+    return CohortRun(len(patients) - len(done.failures), done.taken_over, len(done.failures))
 
 
-def predict_row(cells: Cells, folder: Path, how: HowToPredict) -> dict[str, Any]:
-    """The flat result of one row; or `kind` (input, defect) and `reason` if there is none. Never raises."""
+def predict_row(cells: Cells, folder: Path, how: HowToPredict) -> dict[str, Any] | Failure:
+    """The flat result of one row, or why there is none."""
+    return attempt(lambda: _predict_row(cells, folder, how))
+
+
+def _predict_row(cells: Cells, folder: Path, how: HowToPredict) -> dict[str, Any]:
     from llnm.explain import METHODS, contributions
     from llnm.pipeline import Calibration, predict
     from llnm.pipeline.result import as_result
 
-    try:
-        prediction = predict(
-            read_patient(cells, folder).case,
-            weights=how.weights,
-            report_encoder=how.report_encoder,
-            calibration=None if how.calibration is None else Calibration.from_file(how.calibration),
-            preset=how.preset,
-            threshold=how.threshold,
-            seed=how.seed,
-        )
-        return flat(as_result(prediction, contributions(prediction, how.explain), METHODS[how.explain]))
-    except LLNMError as error:
-        return {"kind": "input", "reason": str(error)}
-    except Exception as error:  # whatever it is, the other patients go on
-        return {"kind": "defect", "reason": f"{type(error).__name__}: {error}"}
+    prediction = predict(
+        read_patient(cells, folder).case,
+        weights=how.weights,
+        report_encoder=how.report_encoder,
+        calibration=None if how.calibration is None else Calibration.from_file(how.calibration),
+        preset=how.preset,
+        threshold=how.threshold,
+        seed=how.seed,
+    )
+    return flat(as_result(prediction, contributions(prediction, how.explain), METHODS[how.explain]))
+
+
+def _write(path: Path, answer: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(answer))
 
 
 def flat(result: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -147,8 +135,6 @@ def _write_results(out: Path, files: Sequence[Path], table: pd.DataFrame, failur
     both = pd.concat([results, kept.apply(_numbers_if_all_are)], axis=1)
     with whole_file(out / RESULTS) as temporary:
         both.to_parquet(temporary, index=False)
-    rows_of_errors = [(index + 2, table.at[index, REQUIRED[0]], *failures[index]) for index in sorted(failures)]
-    write_text(out / ERRORS, pd.DataFrame(rows_of_errors, columns=list(ERROR_COLUMNS)).to_csv(index=False))
 
 
 def _numbers_if_all_are(cells: pd.Series) -> pd.Series:
