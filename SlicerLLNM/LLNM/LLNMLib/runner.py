@@ -1,0 +1,1 @@
+"""Runs child processes that talk in JSON lines, and the real clock."""
