@@ -27,6 +27,7 @@ from llnm.cli.info import info
 from llnm.cli.masks import masks
 from llnm.cli.measure import measure
 from llnm.cli.predict import predict
+from llnm.cli.progress import tell_error
 from llnm.cli.readers import readers
 from llnm.cli.segment import segment
 from llnm.cli.simulate import simulate
@@ -58,6 +59,7 @@ def main() -> None:
     try:
         app()
     except LLNMError as error:
+        tell_error(type(error).__name__, str(error))
         errors.print(f"[bold red]llnm:[/] {_one_line(error)}", markup=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
@@ -68,6 +70,7 @@ def main() -> None:
             _interrupted()
         raise
     except Exception as error:
+        tell_error(type(error).__name__, f"a defect of ours: {error}; please report it")
         errors.print(
             f"llnm: a defect of ours: {type(error).__name__}: {_one_line(error)}; please report it "
             "(LLNM_DEBUG=1 shows where)",
@@ -79,6 +82,7 @@ def main() -> None:
 
 
 def _interrupted() -> NoReturn:
+    tell_error("Interrupted", "interrupted, nothing half-written is left; start it again")
     errors.print("llnm: interrupted; nothing half-written is left")
     sys.exit(INTERRUPTED)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llnm.cli.common import console, prepare_folder, read_point, read_report, read_view
+from llnm.cli.progress import steps, talk, tell_result
 from llnm.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 _IMAGE = typer.Option(help="DICOM, PNG, JPEG, BMP, TIFF, NIfTI or NRRD.", rich_help_panel="Images")
 _DUAL = typer.Option(help="One frame that shows both views side by side.", rich_help_panel="Images")
 _MASK = typer.Option(help="Mask of the image's size; found by the network if left out.", rich_help_panel="Masks")
+_STEPS = {
+    "weights": "Loading the networks",
+    "transverse": "Outlining and measuring the transverse view",
+    "longitudinal": "Outlining and measuring the longitudinal view",
+    "risk": "Estimating the risk",
+    "atlas": "Placing the nodule in the atlas",
+    "contributions": "Weighing what each input contributes",
+    "heat": "Finding the places that matter",
+    "writing": "Writing the result",
+}
 _POINT = typer.Option(help="X,Y in pixels of the nodule to take; the largest otherwise.", rich_help_panel="Masks")
 
 
@@ -57,10 +68,12 @@ def predict(
         bool, typer.Option(help="Decide only where one answer is left at the coverage of the calibration.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the margin samples.")] = 0,
+    progress: Annotated[str | None, typer.Option(help="json: tell each step as a line of JSON.")] = None,
 ) -> None:
     """Predict the risk of lateral lymph node metastasis of one patient."""
     from llnm.case import Case, check_age, check_sex
 
+    talk(progress)
     # What can be checked without reading an image or loading a network is checked first.
     prepare_folder(out)
     text = read_report(report, report_text)
@@ -161,17 +174,27 @@ def _run(
 
     check_method(explain)
     site = None if calibration is None else Calibration.from_file(calibration)
+    unused = {"atlas"} if atlas is None else set()
+    unused |= {"contributions", "heat"} if explain == "none" else set()
+    unused |= {"transverse", "longitudinal"} - set(case.views)
+    begin = steps({name: sentence for name, sentence in _STEPS.items() if name not in unused})
     with console.status("Measuring and predicting ..."):
-        prediction = predict_case(case, calibration=site, **options)
+        prediction = predict_case(case, calibration=site, progress=begin, **options)
         located: dict[str, Any] = {}
         if atlas is not None:
             from llnm.atlas.locate import location_fields
 
+            begin("atlas")
             located, doubts = location_fields(prediction.views, side, atlas)
             prediction = replace(prediction, warnings=(*prediction.warnings, *doubts))
+        begin("contributions")
         result = as_result(prediction, contributions(prediction, explain), METHODS[explain], located)
-        write_result_folder(out, result, report_views(prediction, None if explain == "none" else heat_maps(prediction)))
+        begin("heat")
+        views = report_views(prediction, None if explain == "none" else heat_maps(prediction))
+        begin("writing")
+        write_result_folder(out, result, views)
     _summarise(result, out)
+    tell_result(out / "result.json")
 
 
 def _summarise(result: Mapping[str, Any], out: Path) -> None:

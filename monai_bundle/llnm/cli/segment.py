@@ -13,6 +13,7 @@ import typer
 
 from llnm import NOTICE
 from llnm.cli.common import console, prepare_folder, read_numbers, read_point, to_json
+from llnm.cli.progress import talk, tell_result, tell_share
 from llnm.errors import InputError, LLNMError
 from llnm.files import check_not_overwritten, unique_names, write_text
 
@@ -35,6 +36,7 @@ def segment(
     box: Annotated[str | None, typer.Option(help="X0,Y0,X1,Y1 in pixels around the nodule to take.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights to use (model.pt, or a YOLO file).")] = None,
     spacing: Annotated[float | None, typer.Option(help="Millimetres per pixel, for areas in mm2 of a loop.")] = None,
+    progress: Annotated[str | None, typer.Option(help="json: tell each image or frame as a line of JSON.")] = None,
 ) -> None:
     """Segment the nodules or the gland, or with --point or --box the nodule there.
 
@@ -46,6 +48,7 @@ def segment(
     from llnm.cli.segment_cine import segment_loop
     from llnm.imaging.cine import is_cine, open_cine
 
+    talk(progress)
     prepare_folder(out)
     if structure not in STRUCTURES:
         raise InputError(f"structure: {structure!r} is not known; choose one of {', '.join(STRUCTURES)}")
@@ -67,6 +70,7 @@ def segment(
     write_text(out / "segment.json", to_json(summary))
     if rows:
         console.print(f"{sum(row['found'] for row in rows)} of {len(rows)} images show a {structure}. Masks: {out}")
+    tell_result(out / "segment.json")
 
 
 def _segment_images(
@@ -89,7 +93,8 @@ def _segment_images(
         load_image(path)  # once to be sure that all can be used, and again below, so that one is held at a time
     rows: list[dict[str, Any]] = []
     with console.status("Segmenting ..."):
-        for name, path in images.items():
+        for number, (name, path) in enumerate(images.items()):
+            tell_share(name, number, len(images), f"Outlining {name}, image {number + 1} of {len(images)}")
             frame = load_image(path)
             found = segment_image(frame, structure, **options)  # type: ignore[arg-type]
             write_mask(out / f"{name}.png", found.mask)

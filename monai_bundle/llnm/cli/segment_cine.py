@@ -19,6 +19,7 @@ from PIL import Image
 from rich.progress import Progress
 
 from llnm.cli.common import console
+from llnm.cli.progress import tell_share
 from llnm.files import write_png, write_text
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def segment_loop(
     with Progress(console=console, transient=True) as progress:
         found_frames = segment_cine(cine, structure, network=network, weights=weights)  # type: ignore[arg-type]
         for found in progress.track(found_frames, total=len(cine), description=f"Segmenting {name}"):
+            tell_share(name, found.index, len(cine), f"Frame {found.index + 1} of {len(cine)}")
             if found.tracks is None:
                 problems[found.index] = found.problem or "the frame cannot be used"
                 continue

@@ -5,7 +5,7 @@ Comes in: a `Case`. Goes out: a `Prediction`: the measured views, the risk, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,16 +61,19 @@ def predict(  # noqa: PLR0913 - each is one option of an examination
     abstain: bool = False,
     preset: str | None = None,
     seed: int = 0,
+    progress: Callable[[str], None] | None = None,
 ) -> Prediction:
     """Risk of lateral lymph node metastasis of one patient, with everything it was derived from.
 
     `points`: (x, y) in a view's pixels, to choose between nodules. `weights`: a folder that holds the three bundles;
     `report_encoder`: a folder with another BERT (768 wide); `preset`: refuse weights of any other preset.
     `calibration`: a site's, applied to the probabilities that the weights' own gives. `abstain`: decide only where the
-    conformal set leaves one answer. The same case and seed give the same result. Raises InputError where a given input
-    cannot be used, and to abstain by a calibration without such sets; where no nodule is found the risk is None and a
-    warning says so.
+    conformal set leaves one answer. `progress` hears what begins: `weights`, each plane, `risk`. The same case and seed
+    give the same result. Raises InputError where a given input cannot be used, and to abstain by a calibration without
+    such sets; where no nodule is found the risk is None and a warning says so.
     """
+    begin = progress or (lambda step: None)
+    begin("weights")
     network = load_tmdl(weights)
     if preset is not None and preset != network.config.preset:
         raise InputError(
@@ -81,9 +84,11 @@ def predict(  # noqa: PLR0913 - each is one option of an examination
         raise InputError(
             f"abstain: the calibration {calibration.name!r} has no sets of answers; make it again: llnm calibrate"
         )
-    measured = {
-        plane: measure_view(view, (points or {}).get(plane), weights) for plane, view in sorted(case.views.items())
-    }
+    measured = {}
+    for plane, view in sorted(case.views.items()):
+        begin(plane)
+        measured[plane] = measure_view(view, (points or {}).get(plane), weights)
+    begin("risk")
     views = {plane: view for plane, view in measured.items() if isinstance(view, MeasuredView)}
     warnings = [view for view in measured.values() if isinstance(view, str)]
     warnings += [text for view in views.values() for text in view.warnings]

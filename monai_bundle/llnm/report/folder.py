@@ -1,18 +1,23 @@
 """The result folder: written whole or not at all.
 
-Comes in: the result of one patient and its views. Goes out: `result.json`, `report.html` and
-`masks/<plane>_<structure>.png` (0/255, the size of the input). Everything is written to a temporary folder on the same
-disk first and then moved, so that a full disk or an interruption leaves what was there before.
+Comes in: the result of one patient and its views. Goes out: `result.json`, `report.html`,
+`masks/<plane>_<structure>.png` (0/255, the size of the input) and, where the result was explained, `heat/<plane>.nrrd`
+(points of probability that move where a place is covered, the size of the input). Everything is written to a temporary
+folder on the same disk first and then moved, so that a full disk or an interruption leaves what was there before.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import SimpleITK
 
 from llnm.case import PLANES, STRUCTURES, Plane
 from llnm.errors import InputError
@@ -25,6 +30,7 @@ RESULT_FILES = (
     Path("result.json"),
     Path("report.html"),
     *(Path("masks", f"{plane}_{structure}.png") for plane in PLANES for structure in STRUCTURES),
+    *(Path("heat", f"{plane}.nrrd") for plane in PLANES),
 )
 """Every file that a result may have; an older one that the new result lacks is removed with it."""
 
@@ -76,6 +82,21 @@ def _write(folder: Path, result: dict[str, Any], page: str, views: Mapping[Plane
     for plane, view in views.items():
         for structure, mask in view.masks.items():
             write_mask(folder / "masks" / f"{plane}_{structure}.png", mask)
+        if view.attention is not None:
+            _write_heat(folder / "heat" / f"{plane}.nrrd", view)
+
+
+def _write_heat(path: Path, view: ReportView) -> None:
+    """A heat map as NRRD, float32, with the spacing of its view where that is known (1 otherwise)."""
+    assert view.attention is not None
+    image = SimpleITK.GetImageFromArray(view.attention.astype(np.float32))
+    rows, columns = view.spacing_mm or (1.0, 1.0)
+    image.SetSpacing((columns, rows))
+    path.parent.mkdir(exist_ok=True)
+    try:
+        SimpleITK.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 def _swap(out: Path, new: Path, old: Path) -> None:
@@ -87,7 +108,8 @@ def _swap(out: Path, new: Path, old: Path) -> None:
         source.rename(target)
         moved.append((source, target))
 
-    had_masks = (out / "masks").exists()
+    folders = {name.parent for name in RESULT_FILES} - {Path()}
+    had = {folder for folder in folders if (out / folder).exists()}
     try:
         for name in RESULT_FILES:
             if (out / name).exists():
@@ -98,8 +120,10 @@ def _swap(out: Path, new: Path, old: Path) -> None:
     except BaseException:
         for source, target in reversed(moved):
             target.rename(source)
-        if not had_masks and (out / "masks").exists():
-            (out / "masks").rmdir()
+        for folder in folders - had:
+            if (out / folder).exists():
+                (out / folder).rmdir()
         raise
-    if (out / "masks").is_dir() and not any((out / "masks").iterdir()):
-        (out / "masks").rmdir()
+    for folder in folders:
+        if (out / folder).is_dir() and not any((out / folder).iterdir()):
+            (out / folder).rmdir()
