@@ -12,6 +12,7 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 from llnm.atlas import Atlas
 from llnm.atlas.build import build_atlas
 from llnm.atlas.locate import at_place, at_position, location_fields
+from llnm.atlas.marker import marker_of_result
 from llnm.atlas.mesh import write_mesh
 from llnm.atlas.model import read_volume
 from llnm.atlas.place import PlaneMasks, place_of, place_patient
@@ -207,7 +208,7 @@ def test_a_place_says_region_risk_interval_and_percentile(atlas, template):
         known = np.isfinite(values)
         assert found.risk == pytest.approx(np.average(values[known], weights=place.weights[known]), abs=1e-5)
         assert 0 < found.region_share <= 1 and found.patients > 3
-    with pytest.raises(InputError, match="outside the template's gland"):
+    with pytest.raises(InputError, match="outside the gland"):
         at_position((80.0, 0.0, 0.0), atlas)
 
 
@@ -222,7 +223,9 @@ def test_a_blank_place_gives_no_risk_and_a_relative_one_no_probability(template)
     relative = risk_atlas(template, *planted_places(template, 300, seed=1), "class means")
     found = at_place(place, relative)
     assert found.interval is None and not found.is_probability
-    assert found.in_result == {"region": template.regions[2], "atlas_probability": None, "atlas_interval": None}
+    assert found.in_result["region"] == template.regions[2]
+    assert found.in_result["atlas_probability"] is None and found.in_result["atlas_interval"] is None
+    np.testing.assert_allclose(found.in_result["place_ras_mm"], template.position(voxel), atol=1e-3)
 
 
 def test_atlas_risk_and_compare_answer_in_json(built, planted, atlas, tmp_path, llnm):
@@ -285,6 +288,9 @@ def test_predict_and_its_report_show_the_atlas(planted, atlas, tmp_path, llnm):
     assert code == 0 and "Atlas, " in out
     location = json.loads((tmp_path / "p" / "result.json").read_text())["location"]
     assert location["region"].startswith(f"{row.side} lobe")
+    x, _, _ = location["place_ras_mm"]
+    assert x > 0 if row.side == "right" else x < 0
+    assert marker_of_result(atlas, {"location": location}).remark.startswith("The result itself says")
     low, high = location["atlas_interval"]
     assert low < location["atlas_probability"] < high
     page = (tmp_path / "p" / "report.html").read_text()

@@ -105,6 +105,7 @@ def full_result(views: dict[str, ReportView]) -> dict[str, Any]:
             "direction": features["transverse"]["capsule_direction"],
             "plane": "transverse",
             "region": "middle third of the left lobe",
+            "place_ras_mm": [-17.5, -2.0, 3.5],
             "atlas_probability": 0.57,
             "atlas_interval": [0.44, 0.69],
         },
@@ -166,7 +167,9 @@ def full_result(views: dict[str, ReportView]) -> dict[str, Any]:
 
 def minimal_result() -> dict[str, Any]:
     """The least that a result says: no nodule was found on the one view that was given."""
-    nothing = dict.fromkeys(("capsule_distance_mm", "capsule_distance_px", "direction", "plane", "region"))
+    nothing = dict.fromkeys(
+        ("capsule_distance_mm", "capsule_distance_px", "direction", "plane", "region", "place_ras_mm")
+    )
     return {
         "schema_version": "1.0",
         "created": "2025-03-04T09:30:00Z",

@@ -18,7 +18,8 @@ from llnm.case import Plane
 from llnm.errors import InputError
 from llnm.pipeline import MeasuredView
 
-NEAR_MM = 3.0  # a position so near to the gland is taken for its nearest voxel
+# A nodule's centre may lie a little outside the template's capsule.
+NEAR_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class LocationRisk:
         known = self.risk is not None and self.is_probability
         return {
             "region": self.region,
+            "place_ras_mm": list(self.place_mm),
             "atlas_probability": self.risk if known else None,
             "atlas_interval": list(self.interval) if known and self.interval else None,
         }
@@ -106,17 +108,28 @@ def at_place(place: Place, atlas: Atlas) -> LocationRisk:
     return _risk(atlas, voxels, weights, place.centre_mm, place.blur_mm, place.quality)
 
 
-def at_position(position_mm: tuple[float, float, float], atlas: Atlas) -> LocationRisk:
-    """The risk at one position (RAS mm); raises InputError where that is not in the gland."""
+def at_position(position_mm: npt.ArrayLike, atlas: Atlas) -> LocationRisk:
+    """The risk at one position, (3,) in RAS mm: that of the nearest voxel of the gland.
+
+    Raises InputError for a position that is not finite, or over 3 mm (one voxel, if that is more) outside the gland.
+    """
+    try:
+        place = np.asarray(position_mm, float)
+    except (TypeError, ValueError):
+        place = np.empty(0)
+    if place.shape != (3,) or not np.isfinite(place).all():
+        raise InputError(f"place: {position_mm!r} is no position; give X,Y,Z in mm, x right, y front, z head")
     inside = np.argwhere(atlas.template.labels > 0)
-    away = np.linalg.norm(atlas.template.position(inside) - np.asarray(position_mm), axis=1)
-    if not away.min() <= NEAR_MM:
+    if not len(inside):
+        raise InputError("atlas: labels.nii.gz names no voxel of a gland; build the atlas again")
+    away = np.linalg.norm(atlas.template.position(inside) - place, axis=1)
+    if away.min() > max(NEAR_MM, *atlas.template.spacing_mm):
         raise InputError(
-            f"position: {', '.join(f'{value:g}' for value in position_mm)} mm (RAS) lies {away.min():.0f} mm outside "
-            "the template's gland; x is positive to the patient's right, y to the front, z to the head"
+            f"place: {', '.join(f'{mm:g}' for mm in place)} is {away.min():.0f} mm outside the gland; "
+            "give X,Y,Z in mm from the middle of the isthmus, x right, y front, z head"
         )
-    voxel = tuple(inside[[away.argmin()]].T)
-    return _risk(atlas, voxel, np.ones(1), position_mm, None, {})
+    x, y, z = (float(mm) for mm in place)
+    return _risk(atlas, tuple(inside[[away.argmin()]].T), np.ones(1), (x, y, z), None, {})
 
 
 def _risk(

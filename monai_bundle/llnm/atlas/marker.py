@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from llnm.atlas.locate import at_position
 from llnm.atlas.model import Atlas, Template
 from llnm.errors import InputError
-
-# A nodule's centre may lie a little outside the template's capsule.
-_OUTSIDE_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -33,29 +31,10 @@ class Marker:
 
 
 def marker_at(atlas: Atlas, position: npt.ArrayLike, name: str = "Patient's nodule", remark: str = "") -> Marker:
-    """The marker of a position (3,) in RAS mm, with the figures of the nearest voxel of the gland.
-
-    Raises InputError for a position that is not finite or over 3 mm outside the gland.
-    """
-    try:
-        place = np.asarray(position, float)
-    except (TypeError, ValueError):
-        place = np.empty(0)
-    if place.shape != (3,) or not np.isfinite(place).all():
-        raise InputError(f"place: {position!r} is no position; give X,Y,Z in mm, x right, y front, z head")
-    inside = np.argwhere(atlas.template.labels > 0)
-    if not len(inside):
-        raise InputError("atlas: labels.nii.gz names no voxel of a gland; build the atlas again")
-    away = np.linalg.norm(atlas.template.position(inside) - place, axis=1)
-    voxel = tuple(inside[away.argmin()])
-    if away.min() > max(_OUTSIDE_MM, *atlas.template.spacing_mm):
-        raise InputError(
-            f"place: {', '.join(f'{mm:g}' for mm in place)} is {away.min():.0f} mm outside the gland; "
-            "give X,Y,Z in mm from the middle of the isthmus, x right, y front, z head"
-        )
-    risk, low, high = (_known(values[voxel]) for values in (atlas.risk, atlas.low, atlas.high))
-    label = int(atlas.template.labels[voxel])
-    return Marker(name, place, atlas.template.regions.get(label, f"region {label}"), risk, low, high, remark)
+    """The marker of a position (3,) in RAS mm, with the figures there; raises InputError as `at_position`."""
+    found = at_position(position, atlas)
+    low, high = found.interval or (None, None)
+    return Marker(name, np.asarray(found.place_mm), found.region, found.risk, low, high, remark)
 
 
 def marker_of_result(atlas: Atlas, result: Mapping[str, Any]) -> Marker:
@@ -100,7 +79,3 @@ def _middle(template: Template, region: str) -> npt.NDArray[np.float64]:
     if not len(index):
         raise InputError(f"patient: the atlas has no region {region!r}; give --place X,Y,Z")
     return template.position(index[np.linalg.norm(index - index.mean(axis=0), axis=1).argmin()])
-
-
-def _known(value: np.float32) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -26,6 +26,8 @@ from llnm.weights import BUNDLES, file_sha256, weights_file
 RESULTS = "results.parquet"
 # Columns of the table that name files or free text, and those that a result has itself.
 _NOT_KEPT = ("transverse", "longitudinal", "report", "patient_id")
+# Of lists of numbers, which columns they become.
+_ENDS = {"interval": ("low", "high"), "ras_mm": ("x", "y", "z")}
 Cells = Mapping[str, str]
 
 
@@ -112,14 +114,14 @@ def _write(path: Path, answer: Mapping[str, Any]) -> None:
 
 
 def flat(result: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested values side by side: names joined by _, an interval as _low and _high, lists of texts joined by ;."""
+    """Nested values side by side: names joined by _, intervals as _low, _high, places as _x, _y, _z, texts joined by ;."""
     found: dict[str, Any] = {}
     for name, value in result.items():
         column = f"{before}{name}"
         if isinstance(value, Mapping):
             found |= flat(value, f"{column}_")
-        elif name.endswith("interval"):
-            found |= dict(zip((f"{column}_low", f"{column}_high"), value or (None, None), strict=True))
+        elif ends := next((ends for kind, ends in _ENDS.items() if name.endswith(kind)), None):
+            found |= {f"{column}_{end}": None if value is None else value[place] for place, end in enumerate(ends)}
         elif isinstance(value, Sequence) and not isinstance(value, str):
             found[column] = "; ".join(part if isinstance(part, str) else json.dumps(part) for part in value)
         else:

@@ -33,7 +33,7 @@ def as_result(
 ) -> dict[str, Any]:
     """The result of one patient; the same prediction gives the same values but for `created`.
 
-    `atlas`: region, atlas_probability and atlas_interval, from `llnm.atlas.locate.location_fields`.
+    `atlas`: region, place_ras_mm, atlas_probability and atlas_interval, from `llnm.atlas.locate.location_fields`.
     """
     case, risk = prediction.case, prediction.risk
     return {
@@ -84,6 +84,7 @@ def _location(prediction: Prediction) -> dict[str, Any]:
         "direction": features and features.capsule_direction,
         "plane": view and view.plane,
         "region": None,
+        "place_ras_mm": None,
         "atlas_probability": None,
         "atlas_interval": None,
     }
