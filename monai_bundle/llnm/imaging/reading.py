@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from llnm.case import Mask, Spacing, UltrasoundImage
 from llnm.errors import InputError
+from llnm.imaging.declared import declared_in
 from llnm.imaging.dicom import is_dicom, read_dicom, read_dicom_header
 from llnm.imaging.frame import MIN_SIZE, check_size, choose_frame, to_frame, usable_spacing
 
@@ -57,7 +58,8 @@ def load_image(path: str | Path, spacing_mm: float | None = None, frame: int | N
     `spacing_mm` (millimetres per pixel, square) goes before what the file says. `frame` counts from 0; without it the
     middle frame of several is taken, with a warning. Several frames are DICOM frames, TIFF pages or the slices (third
     axis) of a NIfTI, NRRD or MetaImage file. Rows are a file's y axis and columns its x axis, without flips. Spacing of
-    exactly 1 in these files, or none, counts as unknown; PNG, JPEG, BMP and TIFF never give one.
+    exactly 1 in these files, or none, counts as unknown; PNG, JPEG, BMP and TIFF never give one. A NRRD file may hand
+    on what an earlier reader knew (`llnm.imaging.declared`).
 
     Raises InputError (one line) for whatever cannot be used: missing, empty, cut short, of another type, smaller than
     32 or larger than 8192 pixels on a side (told from the header), blank, NaN, a frame that is not there. Raises
@@ -71,6 +73,9 @@ def load_image(path: str | Path, spacing_mm: float | None = None, frame: int | N
         pixels, colour, more = to_frame(path.name, values)
         source = "file header" if spacing is not None else "none"
         image = UltrasoundImage(pixels, colour, spacing, source, warnings=notes + more)
+        declared = declared_in(path, image.shape)
+        if declared is not None:
+            image = declared.of(pixels, colour, more)
     else:
         values, notes = _read_raster(path, frame)
         pixels, colour, more = to_frame(path.name, values)
