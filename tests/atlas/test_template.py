@@ -119,3 +119,26 @@ def test_a_segmentation_in_metres_is_refused(template, tmp_path):
 def test_a_spacing_that_cannot_be_is_refused(spacing):
     with pytest.raises(InputError, match="spacing"):
         thyroid_template(spacing)
+
+
+def test_the_mean_of_stretched_copies_has_the_mean_size_and_shape(template, tmp_path, llnm):
+    paths = []
+    for place, stretch in enumerate([(0.85, 1.0, 0.9), (1.0, 0.9, 1.15), (1.15, 1.1, 0.95)]):
+        affine = np.diag([*stretch, 1.0]) @ template.affine
+        paths.append(tmp_path / f"{place}.nii.gz")
+        write_volume(paths[-1], (template.labels > 0).astype(np.uint8), affine)
+    code, out, _ = llnm("atlas", "template", *paths, "--out", tmp_path / "mean.nii.gz")
+    assert code == 0 and "mean of 3 glands" in out
+    mean = read_template(tmp_path / "mean.nii.gz")
+    mine, theirs = (t.position(np.argwhere(t.labels > 0)) for t in (template, mean))
+    assert np.allclose(np.ptp(mine, axis=0), np.ptp(theirs, axis=0), atol=1.01)
+    assert len(theirs) == pytest.approx(len(mine), rel=0.03)
+    assert mean.regions == template.regions
+    write = llnm("atlas", "template", *reversed(paths), "--out", tmp_path / "turned.nii.gz")[0]
+    assert write == 0 and (read_template(tmp_path / "turned.nii.gz").labels == mean.labels).all()
+
+
+def test_a_mean_needs_two_glands(template, tmp_path, llnm):
+    write_volume(tmp_path / "one.nii.gz", (template.labels > 0).astype(np.uint8), template.affine)
+    code, _, err = llnm("atlas", "template", tmp_path / "one.nii.gz", "--out", tmp_path / "mean.nii.gz")
+    assert code == 2 and "two or more" in err and not (tmp_path / "mean.nii.gz").exists()

@@ -110,8 +110,8 @@ def compare(
     from llnm.atlas.compare import compare as compare_atlases
     from llnm.atlas.model import write_volume
 
-    if out is not None and not out.name.endswith((".nii", ".nii.gz", ".nrrd")):
-        raise InputError(f"{out}: is neither NIfTI nor NRRD; give a name that ends in .nii.gz or .nrrd")
+    if out is not None:
+        _check_volume_name(out)
     known = Atlas.load(first)
     found = compare_atlases(known, Atlas.load(second))
     if out is not None:
@@ -124,6 +124,31 @@ def compare(
         "notice": NOTICE,
     }
     console.print(to_json(answer), end="", markup=False, soft_wrap=True)
+
+
+@atlas.command()
+def template(
+    segmentations: Annotated[list[Path], typer.Argument(help="Whole thyroids, two or more (NIfTI, NRRD, mm).")],
+    out: Annotated[Path, typer.Option(help="NIfTI or NRRD file for llnm atlas build --template.")],
+) -> None:
+    """The mean shape of a cohort's glands, segmented in 3D, as a template."""
+    import math
+
+    import numpy as np
+
+    from llnm.atlas.mean_template import mean_template
+    from llnm.atlas.model import write_volume
+
+    _check_volume_name(out)
+    mean = mean_template(segmentations)
+    write_volume(out, mean.labels, mean.affine)
+    millilitres = np.count_nonzero(mean.labels) * math.prod(mean.spacing_mm) / 1000
+    console.print(f"{out}: {mean.source}, {millilitres:.1f} ml", markup=False, soft_wrap=True)
+
+
+def _check_volume_name(path: Path) -> None:
+    if not path.name.endswith((".nii", ".nii.gz", ".nrrd")):
+        raise InputError(f"{path}: is neither NIfTI nor NRRD; give a name that ends in .nii.gz or .nrrd")
 
 
 def _plane(plane: str, nodule: Path | None, gland: Path | None, spacing: str | None) -> PlaneMasks:

@@ -114,7 +114,7 @@ def _write(path: Path, answer: Mapping[str, Any]) -> None:
 
 
 def flat(result: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested values side by side: names joined by _, intervals as _low, _high, places as _x, _y, _z, texts joined by ;."""
+    """Nested values side by side: names joined by _, intervals as _low and _high, places as _x, _y, _z, texts by ;."""
     found: dict[str, Any] = {}
     for name, value in result.items():
         column = f"{before}{name}"
