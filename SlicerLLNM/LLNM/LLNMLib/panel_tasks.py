@@ -13,7 +13,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from LLNMLib.interfaces import Task, TaskState
+from LLNMLib.interfaces import Problem, Task, TaskState
 from LLNMLib.panel_text import problem_text
 
 POLL_MS = 100
@@ -100,19 +100,12 @@ class PanelTasks:
     def _finish(self, task: Task) -> None:
         done = self._done
         self._end()
-        if task.state is TaskState.CANCELLED:
-            self.log(_("Cancelled; the scene is as it was."))
-        elif task.problem is not None:
-            self._tell(task)
-        else:
-            self.log(_("Done."))
-            if done is not None:
-                done(task)
+        if task.problem is not None:
+            self._tell(task.problem)
+        elif task.state is TaskState.DONE and done is not None:
+            done(task)
 
-    def _tell(self, task: Task) -> None:
-        problem = task.problem
-        assert problem is not None
-        self.log(str(problem))
+    def _tell(self, problem: Problem) -> None:
         self.ui.stepLabel.text = problem_text(problem)
         self.ui.stepLabel.visible = True
         slicer.util.errorDisplay(str(problem), detailedText="\n".join(problem.last_lines))
