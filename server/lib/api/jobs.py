@@ -1,0 +1,103 @@
+"""Work in the background over HTTP: training, batch inference, scoring.
+
+Comes in: what to start, stop or tell about. Goes out: the task as MONAILabel's `AsyncTask` runs it, in a process of its
+own. What a request may change is named; everything else it sends is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, HTTPException
+from lib.configs import ORIGINAL
+from lib.trainers.finetune import LIMITS, changed_settings
+from monailabel.utils.async_tasks.task import AsyncTask
+
+if TYPE_CHECKING:
+    from main import LLNMApp
+
+Kind = Literal["train", "scoring", "batch_infer"]
+Params = Annotated[dict[str, Any] | None, Body()]
+
+
+def jobs_router(app: LLNMApp) -> APIRouter:
+    """The routes; starting and stopping a training is for admins (`lib.security.gate`)."""
+    router = APIRouter()
+    for kind, prefix, tag in (("train", "/train/", "Train"), ("scoring", "/scoring/", "Scoring")):
+        _watch_routes(router, kind, prefix, tag)
+    _watch_routes(router, "batch_infer", "/batch/infer", "Infer")
+    _start_routes(router, app)
+    return router
+
+
+def _watch_routes(router: APIRouter, kind: Kind, prefix: str, tag: str) -> None:
+    @router.get(prefix, tags=[tag], name=f"{kind} status")
+    def status(all: bool = False, check_if_running: bool = False) -> Any:
+        """The task that runs, or the last one, or all."""
+        answer, detail = AsyncTask.status(kind, all, check_if_running)
+        if answer is None:
+            raise HTTPException(404, detail)
+        # A copy, since the thread that reads the task's output goes on writing.
+        tasks = [dict(task) for task in answer] if isinstance(answer, list) else [dict(answer)]
+        for task in tasks:
+            task["details"] = list(task.get("details", ()))
+        return tasks if all and not check_if_running else tasks[0]
+
+    @router.delete(prefix, tags=[tag], name=f"stop {kind}")
+    def stop() -> Any:
+        """Stop the task that runs."""
+        return AsyncTask.stop(kind) or {}
+
+
+def _start_routes(router: APIRouter, app: LLNMApp) -> None:
+    @router.post("/train/", tags=["Train"])
+    def train_all(params: Params = None) -> dict[str, Any]:
+        """Train every network, one after the other; `params`: {model: {epochs, ...}}."""
+        given = params or {}
+        requests = {name: _training(app, name, given.get(name)) for name in app.trainers}
+        return {name: {"result": _run("train", request, enqueue=True)} for name, request in requests.items()}
+
+    @router.post("/train/{model}", tags=["Train"])
+    def train(model: str, params: Params = None, enqueue: bool = False) -> Any:
+        """Train one network on the team's labels; `params`: epochs, learning_rate, batch_size, seed."""
+        return _run("train", _training(app, model, params), enqueue=enqueue)
+
+    @router.post("/batch/infer/{model}", tags=["Infer"])
+    def batch(model: str, images: Literal["all", "labeled", "unlabeled"] = "all", params: Params = None) -> Any:
+        """Run a model on many images; what it finds is kept under the tag `original`."""
+        app.task(model)
+        most = (params or {}).get("max_batch_size", 0)
+        if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+            raise HTTPException(400, "max_batch_size: give a number of images")
+        request = {"model": model, "images": images, "label_tag": ORIGINAL, "max_workers": 1, "max_batch_size": most}
+        return _run("batch_infer", {**request, "save_label": True, "multi_gpu": False, "device": "cpu"})
+
+    @router.post("/scoring/", tags=["Scoring"])
+    def score_all() -> dict[str, Any]:
+        """Run every scoring method."""
+        return {name: {"result": _run("scoring", {"method": name}, enqueue=True)} for name in app.scoring_methods}
+
+    @router.post("/scoring/{method}", tags=["Scoring"])
+    def score(method: str) -> Any:
+        """Run one scoring method."""
+        if method not in app.scoring_methods:
+            raise HTTPException(404, f"scoring: {method!r} is not known; choose from {', '.join(app.scoring_methods)}")
+        return _run("scoring", {"method": method})
+
+
+def _training(app: LLNMApp, model: str, params: Any) -> dict[str, Any]:
+    """The request for one training, checked before a process is started for it."""
+    if model not in app.trainers:
+        raise HTTPException(404, f"train: {model!r} is not known; choose from {', '.join(app.trainers)}")
+    given = params if isinstance(params, Mapping) else {}
+    wanted = {name: given[name] for name in LIMITS if given.get(name) is not None}
+    changed_settings(app.settings.training, wanted)
+    return {"model": model, **wanted}
+
+
+def _run(kind: Kind, request: dict[str, Any], enqueue: bool = False) -> Any:
+    task, detail = AsyncTask.run(kind, request=request, enqueue=enqueue)
+    if task is None:
+        raise HTTPException(429, detail)
+    return {key: value for key, value in task.items() if key != "details"}

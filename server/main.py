@@ -1,0 +1,238 @@
+"""The annotation server's MONAILabel app: study folder or PACS, models, trainers, scoring, and the campaign around them.
+
+Comes in: the app's folder, where the studies are, `--conf` pairs. Goes out: `LLNMApp`, whose methods the routes of
+`lib.api` call. Segmentation is `llnm.segmentation`, training `llnm.training`, the campaign `lib.campaign`; here they are
+only joined. Start it with `python -m server`, which also keeps the gate (`lib.security`); README.md says how.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.configs import ABOUT, APP_NAME, FINAL, ORIGINAL, VERSION, read_conf
+from lib.images import SourceImage, open_source, read_label, structure_mask
+from lib.images.labels import LabelMap, read_stored
+from lib.infers import build_tasks
+from lib.scoring import build_scoring
+from lib.stores import open_store
+from lib.stores.folder import STATE, StudyFolder
+from lib.strategies import CampaignStrategy, open_desk
+from lib.trainers import FineTune, LabelledImage, Versions
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.exception import ImageNotFoundException
+
+from llnm.case import Structure
+from llnm.errors import InputError
+from llnm.files import write_mask
+from llnm.imaging import load_mask
+from llnm.weights import file_sha256
+
+if TYPE_CHECKING:
+    from lib.security import User
+    from monailabel.interfaces.tasks.infer_v2 import InferTask
+    from monailabel.interfaces.tasks.scoring import ScoringMethod
+    from monailabel.interfaces.tasks.strategy import Strategy
+    from monailabel.interfaces.tasks.train import TrainTask
+
+logger = logging.getLogger(__name__)
+INFER_TIMEOUT_S = 600
+
+
+class LLNMApp(MONAILabelApp):
+    """Annotation of nodules and glands on ultrasound; one instance a process."""
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.settings = read_conf(conf)
+        self.state = Path(conf["state"]) if "state" in conf else Path(studies) / STATE
+        self.versions = Versions(self.state / "models")
+        super().__init__(app_dir, studies, conf, name=APP_NAME, description=ABOUT, version=VERSION)
+        from lib.api.sessions import Sessions
+
+        self.sessions = Sessions(self.state / "sessions")
+        self.log_file = self.state / "logs" / "server.log"
+        self._in_pool: set[str] = set()
+        self._pool_lock = threading.Lock()
+
+    # ---- what MONAILabel asks for
+
+    def init_datastore(self) -> StudyFolder:
+        """The study folder, or the PACS behind an address."""
+        return open_store(self.studies, self.state)
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """The models that `--conf models` names."""
+        return build_tasks(self.settings.models, self.versions.current)
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """A trainer for each network that the models use."""
+        return {
+            name: FineTune(name, self.versions, self.labelled, self.settings.training, self._tell_campaign)
+            for name in self.settings.structures
+        }
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """The campaign and its strategies; here, because MONAILabel asks for them once the images are known."""
+        self.desk = open_desk(self.state, self.settings.campaign, self.store)
+        return {name: CampaignStrategy(self.desk, name) for name in self.desk.names}
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        """How much annotators had to correct."""
+        return build_scoring()
+
+    def on_init_complete(self) -> None:
+        """Offer the images to the campaign, without keeping the first request waiting."""
+        threading.Thread(target=self.refresh_pool, name="pool", daemon=True).start()
+
+    @property
+    def store(self) -> StudyFolder:
+        """The datastore under its own type."""
+        return self._datastore  # type: ignore[return-value]
+
+    @property
+    def trainers(self) -> Mapping[str, TrainTask]:
+        """Trainers by network."""
+        return self._trainers
+
+    @property
+    def scoring_methods(self) -> Mapping[str, ScoringMethod]:
+        """Scoring methods by name."""
+        return self._scoring_methods
+
+    def task(self, model: str) -> InferTask:
+        """The task behind a model's name; raises ImageNotFoundException (404) for one that is not offered."""
+        if model not in self._infers:
+            raise ImageNotFoundException(f"model: {model[:40]!r} is not offered; choose from {', '.join(self._infers)}")
+        return self._infers[model]
+
+    def close(self) -> None:
+        """End of the process."""
+        self.desk.close()
+
+    # ---- inference
+
+    def open_file(self, path: Path) -> SourceImage:
+        """A file that a client sent, as an image. Raises InputError for a file that cannot be used."""
+        return open_source(path)
+
+    def run_model(self, model: str, source: SourceImage, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Run a model on an image; gives a temporary label file and what is said of it.
+
+        One inference runs at a time (it uses all cores); raises TimeoutError where the queue is too long.
+        """
+        task, request = self.task(model), {**params, "model": model, "source": source}
+        if self._infers_threadpool is None:
+            return task(request)
+        waiting = self._infers_threadpool.submit(task, request)
+        try:
+            return waiting.result(INFER_TIMEOUT_S)
+        except concurrent.futures.TimeoutError:
+            waiting.cancel()
+            raise
+
+    def infer(self, request: Mapping[str, Any], datastore: StudyFolder | None = None) -> dict[str, Any]:
+        """Inference for MONAILabel's batch task: the image by its id alone, the label kept under its tag."""
+        store, image = datastore or self.store, request["image"]
+        try:
+            path, about = self.run_model(request["model"], store.source(image), {})
+        except InputError as error:
+            logger.warning("%s", error)
+            return {"params": {"problem": str(error)}}
+        try:
+            store.keep_label(image, read_stored(Path(path)), str(request.get("label_tag", ORIGINAL)))
+        finally:
+            Path(path).unlink(missing_ok=True)
+        return {"label": image, "params": about}
+
+    # ---- the campaign
+
+    def refresh_pool(self) -> None:
+        """Offer images that are new to the campaign. Loops and unreadable files are not offered."""
+        with self._pool_lock:
+            new = [image for image in self.store.list_images() if image not in self._in_pool]
+            if new:
+                self._in_pool |= self.desk.offer(new)
+
+    def next_image(self, strategy: str, params: Mapping[str, Any], sender: User) -> dict[str, Any]:
+        """An image kept for the sender, in the form that MONAILabel's clients read; empty when nothing is left."""
+        if strategy not in self._strategies:
+            known = ", ".join(self._strategies)
+            raise ImageNotFoundException(f"strategy: {strategy[:40]!r} is not known; choose from {known}")
+        self.refresh_pool()
+        lease = self._strategies[strategy]({"annotator": annotator_of(sender, params)}, self.store)
+        if not lease:
+            return {}
+        copy = self.store.copy_for_annotators(lease["id"])
+        return {**self.store.get_image_info(lease["id"]), **lease, "checksum": f"SHA256:{file_sha256(copy)}"}
+
+    def submit_label(self, image: str, path: Path, tag: str, params: dict[str, Any], sender: User) -> dict[str, Any]:
+        """Check a label and keep it, a final one in the campaign first; on disk once this returns.
+
+        Raises InputError (409 where the image is somebody else's by now) and ImageNotFoundException.
+        """
+        source, annotator = self.store.source(image), annotator_of(sender, params)
+        info, wanted = params.get("label_info"), params.get("structures")
+        if not isinstance(info, list | None) or not isinstance(wanted, list | None):
+            raise InputError("label_info, structures: give lists")
+        label = read_label(path, source.geometry, info, wanted)
+        record = {"annotator": annotator, "label_info": info or [], "seconds": params.get("seconds")}
+        label = replace(label, record=record)
+        if tag == FINAL:
+            self._submit_to_campaign(image, label, annotator, params)
+        self.store.keep_label(image, label, tag)
+        return {"image": image, "label": image, "structures": list(label.structures), **self.store.sent(image, tag)}
+
+    def _submit_to_campaign(self, image: str, label: LabelMap, annotator: str, params: Mapping[str, Any]) -> None:
+        structure, seconds, submission = self.desk.structure, params.get("seconds"), params.get("submission")
+        if not self.desk.has(image) or structure not in label.structures:
+            return
+        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0):
+            raise InputError("seconds: give the time at work as a number")
+        if submission is not None and (not isinstance(submission, str) or len(submission) > 200):
+            raise InputError("submission: give a short text that names this label")
+        with tempfile.TemporaryDirectory(prefix="llnm-") as folder:
+            mask = Path(folder) / "mask.png"
+            write_mask(mask, structure_mask(label, structure)[0])
+            self.desk.submit(image, annotator, mask, seconds, submission)
+
+    # ---- training
+
+    def labelled(self, structure: Structure) -> Sequence[LabelledImage]:
+        """What the team has drawn of a structure: the campaign's settled masks, and final labels outside of it."""
+        agreed = {label.image: label for label in self.desk.agreed(structure)}
+        open_in_campaign = self.desk.images(structure) - set(agreed)
+        images = []
+        for image in self.store.get_labeled_images():
+            if image in agreed or image in open_in_campaign:
+                continue
+            label = self.store.label(image)
+            if structure in label.structures:
+                mask = structure_mask(label, structure)
+                images.append(LabelledImage(image, self.store.source(image), mask, self.store.patient(image)))
+        for image, settled in agreed.items():
+            source = self.store.source(image)
+            mask = load_mask(settled.label, source.geometry.shape[1:], may_be_empty=True)[None]
+            images.append(LabelledImage(image, source, mask, settled.patient, judges=settled.validation))
+        return sorted(images, key=lambda item: item.image)
+
+    def _tell_campaign(
+        self, structure: Structure, version: str, labels: int, dice: Mapping[str, float], published: bool
+    ) -> None:
+        self.desk.record(structure, f"{structure} {version}", labels, dice, published)
+
+
+def annotator_of(sender: User, params: Mapping[str, Any]) -> str:
+    """The sender's name; without authentication what the client calls itself (3D Slicer: client id) if it does."""
+    name = params.get("client_id")
+    return str(name)[:64] if sender.local and isinstance(name, str) and name.strip() else sender.name
+
+
+# PyTorch in the server and in a training that it starts: a thread a core at most.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
