@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from lib.campaign.campaign import Campaign
 from lib.campaign.errors import CampaignError
-from lib.campaign.types import NOTICE, AgreedLabel
+from lib.campaign.types import AgreedLabel
+from llnm import NOTICE
 from llnm.errors import InputError
 from llnm.files import write_mask, write_png
 from llnm.imaging import load_image

@@ -1,6 +1,7 @@
 """How a campaign stands, as the page and `GET /campaign/status` have it.
 
-Comes in: the data base. Goes out: plain values. Times are the seconds at work that the annotators' programs report, or from lease to label where they report none.
+Comes in: the data base. Goes out: plain values. Times are the seconds at work that the annotators' programs report, or
+from lease to label where they report none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from lib.campaign import audit
-from lib.campaign.types import NOTICE, STATES, Settings, State
+from lib.campaign.types import STATES, Settings, State
+from llnm import NOTICE
 from llnm.evaluation.intervals import figure_of_values
 
 Row = dict[str, Any]

@@ -13,7 +13,6 @@ from typing import Literal
 from llnm.case import Structure
 from llnm.errors import InputError
 
-NOTICE = "Research use only; not a medical device."
 CONSENSUS = "consensus"
 """The choice of a reviewer who takes the STAPLE consensus and nobody's own outline."""
 
