@@ -88,7 +88,9 @@ class LLNMApp(MONAILabelApp):
         return build_scoring()
 
     def on_init_complete(self) -> None:
-        """Offer the images to the campaign, without keeping the first request waiting."""
+        """Clear up after a kill, and offer the images to the campaign without keeping the first request waiting."""
+        self.store.recover()
+        self.versions.recover()
         threading.Thread(target=self.refresh_pool, name="pool", daemon=True).start()
 
     @property
@@ -203,6 +205,14 @@ class LLNMApp(MONAILabelApp):
             self.desk.submit(image, annotator, mask, seconds, submission)
 
     # ---- training
+
+    def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """One training, in a process of its own; what is wrong with its input ends it with one line."""
+        try:
+            return self._trainers[request["model"]](request, self.store)
+        except InputError as error:
+            print(f"error: {error}", flush=True)
+            raise SystemExit(error.exit_code) from None
 
     def labelled(self, structure: Structure) -> Sequence[LabelledImage]:
         """What the team has drawn of a structure: the campaign's settled masks, and final labels outside of it."""

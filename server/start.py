@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.configs import ABOUT
+
 from llnm.errors import InputError, LLNMError
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def arguments() -> argparse.ArgumentParser:
     add("--studies", metavar="DIR_OR_URL", help="folder with the images, or the address of a DICOMweb service")
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", default=8000, type=int, help="port to listen on")
-    add("--conf", nargs=2, action="append", metavar=("NAME", "VALUE"), help="models, epochs, structure, ... (README.md)")
+    add(
+        "--conf", nargs=2, action="append", metavar=("NAME", "VALUE"), help="models, epochs, structure, ... (README.md)"
+    )
     add("--state", type=Path, metavar="DIR", help="what the server remembers; STUDIES/.llnm else")
     add("--tokens", type=Path, metavar="FILE", help="users by token; see: python -m server token --help")
     add("--oidc", action="store_true", help="users of an OpenID Connect provider (MONAI_LABEL_AUTH_*)")
@@ -142,6 +145,8 @@ def prepare(studies: str, state: Path, conf: dict[str, str], port: int) -> None:
     settings.MONAI_LABEL_AUTO_UPDATE_SCORING = False
     settings.MONAI_LABEL_SESSIONS = False
     settings.MONAI_LABEL_INFER_CONCURRENCY = 1
+    if "MONAI_LABEL_DICOMWEB_SEARCH_FILTER" not in os.environ:
+        settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER = {"Modality": "US"}  # MONAILabel would show CT alone
     for name, value in settings.model_dump().items():
         if value is not None:
             os.environ[name] = json.dumps(value) if isinstance(value, list | dict) else str(value)

@@ -52,10 +52,7 @@ def create_application(app: LLNMApp, login: Login | None = None) -> FastAPI:
         jobs.jobs_router(app),
     ):
         web.include_router(router)
-    try:
-        web.include_router(campaign_router(app.desk.campaign, person=person))
-    except NotImplementedError:
-        pass
+    web.include_router(campaign_router(app.desk.campaign, person=person))
 
     @web.get("/", include_in_schema=False)
     def home() -> Response:

@@ -9,6 +9,7 @@ a path.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import tempfile
@@ -33,6 +34,7 @@ from llnm.errors import InputError
 from llnm.imaging.dicom import is_dicom
 from llnm.imaging.reading import RASTER_SUFFIXES
 
+logger = logging.getLogger(__name__)
 IMAGE_SUFFIXES = (*RASTER_SUFFIXES, ".nii", ".nii.gz", ".nrrd", ".dcm", ".dicom", ".ima")
 LABELS, STATE, HISTORY = "labels", ".llnm", ".history"
 TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -56,14 +58,18 @@ class StudyFolder(Datastore):
         for tag in (FINAL, ORIGINAL):
             (self.labels / tag).mkdir(parents=True, exist_ok=True)
         self.state.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(self.labels)
-        remove_unfinished(self.state)
         self.patients = Patients(self.root, self.state)
         self._lock = threading.RLock()
         self._images: dict[str, Path] = {}
         self._scanned = float("-inf")
         self._sources: dict[str, tuple[tuple[int, int], SourceImage]] = {}
         self._records: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
+
+    def recover(self) -> None:
+        """At the start of the server, and of it alone: remove what a kill left half-written."""
+        left = remove_unfinished(self.labels) + remove_unfinished(self.state)
+        if left:
+            logger.info("removed %d unfinished files of an earlier run", left)
 
     # ---- what there is
 

@@ -23,6 +23,7 @@ from llnm.errors import InputError
 
 POINTER, PROGRESS, RECORD, WORK, LOCK = "current.json", "progress.json", "version.json", "work", "training.lock"
 WEIGHTS = "model.pt"
+RUNNING = ("preparing", "training")
 
 
 class Versions:
@@ -105,6 +106,13 @@ class Versions:
     def tell(self, structure: Structure, **progress: Any) -> None:
         """Say how far a training is; `stats` reads it, also from another process."""
         write_json(self.home(structure) / PROGRESS, progress)
+
+    def recover(self) -> None:
+        """At the start of the server: a training that was under way is no more, unless its process still lives."""
+        for home in self.folder.iterdir() if self.folder.is_dir() else ():
+            progress = read_json(home / PROGRESS)
+            if progress.get("status") in RUNNING:
+                write_json(home / PROGRESS, {**progress, "status": "interrupted", "total_time": 0})
 
     def stats(self, structure: Structure) -> dict[str, Any]:
         """How far the training is or how the last one ended, and the version in use."""
