@@ -1,7 +1,7 @@
 """A disagreement as a picture: the image with every reader's outline on it, and the consensus.
 
-Comes in: an image and masks by name. Goes out: RGB pixels. Outlines lie beside each other's colour and dash, so that those
-who see no colours tell them apart too: the consensus is white and whole, each reader's is dashed in a rhythm of its own.
+Comes in: an image and masks by name. Goes out: a PNG. Outlines differ in colour and in dash, so that those who see no
+colours tell them apart too: the consensus is white and whole, each reader's is dashed in a rhythm of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MARGIN = 0.6
 def disagreement_png(image: GreyImage, readers: Mapping[str, Mask], consensus: Mask) -> bytes:
     """PNG of the surroundings of all outlines. `image` (row, column) 0-1; masks of its size."""
     area = _area([*readers.values(), consensus])
-    scale = max(1, round(_SIDE / max(1, max(part.stop - part.start for part in area))))
+    scale = max(1, round(_SIDE / max(part.stop - part.start for part in area)))
     grey = np.round(np.clip(image[area], 0, 1) * 255).astype(np.uint8)
     picture = Image.fromarray(grey).resize((grey.shape[1] * scale, grey.shape[0] * scale), Image.Resampling.BICUBIC)
     pixels = np.array(picture.convert("RGB"))
