@@ -22,6 +22,8 @@ Structure = Literal["nodule", "gland"]
 Sex = Literal["F", "M"]
 PLANES: tuple[Plane, ...] = get_args(Plane)
 STRUCTURES: tuple[Structure, ...] = get_args(Structure)
+# What a TI-RADS reading says of a nodule, yes or no. Infiltrative: ill-defined or spiculated.
+FINDINGS = ("microcalcification", "infiltrative_margin", "markedly_hypoechoic", "taller_than_wide")
 
 GreyImage = npt.NDArray[np.float32]
 ColourImage = npt.NDArray[np.uint8]

@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from llnm.case import PLANES, STRUCTURES, Case, Mask, Plane, Sex, Structure, View, check_age, check_sex, check_spacing
+from llnm.case import (
+    FINDINGS,
+    PLANES,
+    STRUCTURES,
+    Case,
+    Mask,
+    Plane,
+    Sex,
+    Structure,
+    View,
+    check_age,
+    check_sex,
+    check_spacing,
+)
 from llnm.errors import InputError
 from llnm.imaging import load_image, load_mask
 from llnm.imaging.reading import check_path
@@ -24,7 +37,7 @@ FILES = (*PLANES, *(f"{plane}_{structure}_mask" for plane in PLANES for structur
 OPTIONAL = (
     *(f"{plane}_spacing_mm" for plane in PLANES),
     *FILES[len(PLANES) :],
-    *("side", "centre", "subtype", "llnm", "node_count", "largest_node_mm", "stage", "true_probability"),
+    *("side", "centre", "subtype", "llnm", "node_count", "largest_node_mm", "stage", *FINDINGS, "true_probability"),
 )
 
 
@@ -38,13 +51,17 @@ class CohortPatient:
 
 @dataclass(frozen=True)
 class Clinical:
-    """What one row says beside its images; None where the cell is empty. `level`: of `llnm.staging`."""
+    """What one row says beside its images; None where the cell is empty.
+
+    `level`: of `llnm.staging`. `findings`: what a reader said of the nodule, for each of `llnm.case.FINDINGS`.
+    """
 
     report: str | None
     age: float | None
     sex: Sex | None
     llnm: int | None
     level: str | None = None
+    findings: Mapping[str, bool | None] = field(default_factory=lambda: dict.fromkeys(FINDINGS))
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -75,18 +92,24 @@ def read_patient(row: Mapping[str, str], folder: Path) -> CohortPatient:
 def read_clinical(row: Mapping[str, str], folder: Path) -> Clinical:
     """Report, age, sex and label of one row; raises InputError that names the patient and the column."""
     try:
-        label = row.get("llnm", "")
-        if label not in ("", "0", "1"):
-            raise InputError(f"llnm: {label!r} is not 0 or 1; correct it or leave it empty")
+        label, *findings = (_yes_or_no(row, column) for column in ("llnm", *FINDINGS))
         return Clinical(
             report=_report(row["report"], folder),
             age=check_age(row["age"]) if row["age"] else None,
             sex=check_sex(row["sex"]) if row["sex"] else None,
-            llnm=int(label) if label else None,
+            llnm=None if label is None else int(label),
             level=_level(row),
+            findings=dict(zip(FINDINGS, findings, strict=True)),
         )
     except InputError as error:
         raise InputError(f"patient {row['patient_id']}: {error}") from error
+
+
+def _yes_or_no(row: Mapping[str, str], column: str) -> bool | None:
+    cell = row.get(column, "")
+    if cell not in ("", "0", "1"):
+        raise InputError(f"{column}: {cell!r} is not 0 or 1; correct it or leave it empty")
+    return cell == "1" if cell else None
 
 
 def _level(row: Mapping[str, str]) -> str | None:
@@ -191,14 +214,10 @@ def _checks(cells: Mapping[str, str], folder: Path) -> Iterator[tuple[str, Calla
         yield "age", lambda: check_age(cells["age"])
     if cells["sex"]:
         yield "sex", lambda: check_sex(cells["sex"])
-    for column, allowed in (("llnm", ("", "0", "1")), ("side", ("", "left", "right"))):
-        if cells.get(column, "") not in allowed:
-            yield (
-                column,
-                lambda name=column, those=allowed: _refuse(  # type: ignore[misc]
-                    f"{name}: {cells[name]!r} is not {' or '.join(those[1:])}; correct it or leave it empty"
-                ),
-            )
+    for column in ("llnm", *FINDINGS):
+        yield column, lambda name=column: _yes_or_no(cells, name)  # type: ignore[misc]
+    if cells.get("side", "") not in ("", "left", "right"):
+        yield "side", lambda: _refuse(f"side: {cells['side']!r} is not left or right; correct it or leave it empty")
     for column in ("node_count", "largest_node_mm"):
         if cells.get(column):
             yield column, lambda name=column: _number(cells[name], name)  # type: ignore[misc]

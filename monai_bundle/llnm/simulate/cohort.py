@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from llnm.case import PLANES, View
+from llnm.case import FINDINGS, PLANES, View
 from llnm.errors import InputError
 from llnm.simulate.patients import SimulatedPatient, simulate_patient
 from llnm.simulate.risk import RiskModel
@@ -41,6 +41,7 @@ COLUMNS = (
     "node_count",
     "largest_node_mm",
     "stage",
+    *FINDINGS,
     "true_probability",
 )
 _SEED_STRIDE = 1_000_000
@@ -118,6 +119,7 @@ def _write_patient(patient: SimulatedPatient, name: str, folder: Path) -> dict[s
         "node_count": patient.nodes.count if patient.nodes else 0,
         "largest_node_mm": patient.nodes.largest_mm if patient.nodes else "",
         "stage": patient.nodes.level if patient.nodes else "",
+        **{name: int(patient.truth[name]) for name in FINDINGS},
         "true_probability": f"{patient.true_probability:.6f}",
     }
     _new(folder / f"reports/{name}.txt").write_text(f"{case.report}\n", encoding="utf-8")

@@ -68,6 +68,8 @@ class TMDLConfig:
     two_views: Literal["feature", "logit"] = "feature"
     # Ordered levels of metastasis (`llnm.staging`) that a second head tells apart; 0 has no such head.
     levels: int = 3
+    # Whether a third head says what the views show by themselves (`llnm.case.FINDINGS`), which teaches the embedding.
+    finding_head: bool = False
     size: Literal["padded", "resize-crop"] = "padded"
     # Age, echogenicity and shape, and the grey levels of the images.
     values: Literal["standardised", "raw"] = "standardised"
@@ -84,6 +86,8 @@ class TMDLConfig:
             )
         if self.levels == 1 or self.levels < 0:
             raise InputError(f"TMDL: levels {self.levels} is not possible; give 2 or more, or 0 for no such head")
+        if self.finding_head and self.pooling != "inputs":
+            raise InputError("TMDL: finding_head needs what each input shows by itself; set pooling='inputs'")
         if self.pooling == "cls" and not self.class_token:
             raise InputError("TMDL: pooling 'cls' needs class_token=True; set it or pool by 'mean'")
         if self.image_tokens == "stacked" and (self.blank_patches == "masked" or self.margin_dropout > 0):
@@ -105,7 +109,7 @@ class TMDLConfig:
 
 
 _PRESETS: dict[str, dict[str, Any]] = {
-    "default": {},
+    "default": {"finding_head": True},
     # The text: 50 characters zero-padded, one skip from the block's input (equations 9-10).
     "paper": {
         "patch_embedding": "linear",

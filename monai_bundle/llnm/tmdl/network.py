@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from llnm.case import FINDINGS
 from llnm.tmdl.attention import Weights
 from llnm.tmdl.blocks import NORM_EPSILON, FusionBlock, SelfAttentionBlock
 from llnm.tmdl.config import INPUTS, VIEW_INPUTS, TMDLConfig, preset_config
@@ -24,13 +25,14 @@ class TMDLOutput:
     """`logits` (B, K); `features` (B, V, width) of each view; `attention`: a mapping for each block, or empty.
 
     `level_logits` (B, levels - 1): of a level above the first, above the second, ..., given metastasis; None without
-    that head.
+    that head. `finding_logits` (B, 4): of each of `llnm.case.FINDINGS`, from the views alone; None without that head.
     """
 
     logits: torch.Tensor
     features: torch.Tensor
     attention: tuple[Weights, ...] = ()
     level_logits: torch.Tensor | None = None
+    finding_logits: torch.Tensor | None = None
 
     @property
     def probability(self) -> torch.Tensor:
@@ -79,8 +81,8 @@ class TMDL(nn.Module):
         self.joint = nn.ModuleList(SelfAttentionBlock(config) for _ in range(config.depth - config.fusion_depth))
         self.norm = nn.LayerNorm(config.width, eps=NORM_EPSILON)
         # Of each input two values a channel, as it was embedded and as the blocks left it.
-        inputs = 4 * len(INPUTS) * config.width
-        self.join = nn.Linear(inputs, config.width) if config.pooling == "inputs" else None
+        inputs = 2 * len(INPUTS) * config.width
+        self.join = nn.Linear(2 * inputs, config.width) if config.pooling == "inputs" else None
         self.head: nn.Module
         if config.head == "linear":
             self.head = nn.Linear(config.width, config.logits)
@@ -91,6 +93,9 @@ class TMDL(nn.Module):
             )
 
         self.level_head = OrdinalHead(config.width, config.levels) if config.levels else None
+        # It sees the view's own inputs (which stand first) as they were embedded: no word of the report reaches it.
+        self._of_view = 2 * len(VIEW_INPUTS) * config.width
+        self.finding_head = nn.Linear(self._of_view, len(FINDINGS)) if config.finding_head else None
 
     @classmethod
     def from_preset(cls, preset: str = "default", size: str = "base", **changes: Any) -> TMDL:
@@ -119,7 +124,7 @@ class TMDL(nn.Module):
         if not (attention or exporting()):
             some = self.training and self.config.blank_patches == "masked"
             image, text = image.compact(self.config.most_patches if some else None), text.compact()
-        embedded = image.joined(text)
+        embedded = None if self.join is None else image.joined(text).mean_and_largest_of_inputs()
         tokens, weights = self._encode(image, text, attention)
         features = self._pool(tokens, embedded).view(patients, views, -1)
         view_mask = inputs.get("view_mask")
@@ -131,7 +136,15 @@ class TMDL(nn.Module):
             features,
             tuple(weights),
             None if self.level_head is None else self._of_views(self.level_head, features, share),
+            self._findings(embedded, share),
         )
+
+    def _findings(self, embedded: torch.Tensor | None, share: torch.Tensor) -> torch.Tensor | None:
+        if self.finding_head is None or embedded is None:
+            return None
+        shown = embedded[:, : self._of_view].view(*share.shape[:2], -1)
+        logits: torch.Tensor = self.finding_head((shown * share).sum(dim=1))
+        return logits
 
     def _of_views(self, head: nn.Module, features: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
         """What `head` says of a patient: of the mean of the views' features, or the mean of what it says of each."""
@@ -152,10 +165,10 @@ class TMDL(nn.Module):
             collected.append(weights)
         return tokens.with_values(self.norm(values)), collected if attention else []
 
-    def _pool(self, tokens: Tokens, embedded: Tokens) -> torch.Tensor:
+    def _pool(self, tokens: Tokens, embedded: torch.Tensor | None) -> torch.Tensor:
         """One vector a view, (B, width): the class token, the mean of the tokens, or what is said of each input."""
-        if self.join is not None:
-            return self.join(torch.cat((tokens.mean_and_largest_of_inputs(), embedded.mean_and_largest_of_inputs()), 1))
+        if self.join is not None and embedded is not None:
+            return self.join(torch.cat((tokens.mean_and_largest_of_inputs(), embedded), dim=1))
         return tokens.values[:, 0] if self.config.pooling == "cls" else tokens.mean()
 
 

@@ -48,6 +48,7 @@ RECORDED = (
     "choices",
     "class_weights",
     "level_weight",
+    "finding_weight",
     "seed",
     "max_epochs",
     "batch_size",

@@ -49,25 +49,37 @@ class AnnealedFocalDiceLoss(nn.Module):
 class MetastasisLoss(nn.Module):
     """Cross-entropy of metastasis, plus `level_weight` times that of the levels of those whose level is known.
 
+    And `finding_weight` times that of what a reader said of the nodule, where that is known: so the embedding learns
+    what calcification or an ill-defined margin looks like, which the label alone tells in far more patients.
     `positive_weight` counts a patient with metastasis so often; 1 leaves probabilities what they are in the cohort.
     """
 
-    def __init__(self, positive_weight: float = 1.0, level_weight: float = 0.3) -> None:
+    def __init__(self, positive_weight: float = 1.0, level_weight: float = 0.3, finding_weight: float = 1.0) -> None:
         super().__init__()
         self.register_buffer("positive_weight", torch.tensor(float(positive_weight)))
-        self.level_weight = level_weight
+        self.level_weight, self.finding_weight = level_weight, finding_weight
 
     def forward(self, found: TMDLOutput, label: torch.Tensor) -> torch.Tensor:
-        """Loss of the network's answer against `label` (B, 2): LLNM 0 or 1, and the level's number or -1."""
+        """Loss of the network's answer against `label` (B, 6): LLNM 0 or 1, level or -1, each finding 0, 1 or -1."""
         loss: torch.Tensor = nn.functional.binary_cross_entropy_with_logits(
             found.logits[:, -1], label[:, 0], pos_weight=cast("torch.Tensor", self.positive_weight)
         )
-        if found.level_logits is None:
-            return loss
-        staged = label[:, 1] >= 0
-        if not bool(staged.any()):
-            # Nothing to learn, but a gradient of zero: processes that train together wait for each other's gradients.
-            return loss + 0.0 * found.level_logits.sum()
-        logits = found.level_logits[staged]
-        above = (label[staged, 1:] > torch.arange(logits.shape[1], device=logits.device)).to(logits.dtype)
-        return loss + self.level_weight * nn.functional.binary_cross_entropy_with_logits(logits, above)
+        if found.level_logits is not None:
+            level = label[:, 1:2]
+            places = torch.arange(found.level_logits.shape[1], device=level.device)
+            above = (level > places).to(loss.dtype)
+            loss = loss + self.level_weight * _where_known(found.level_logits, above, level >= 0)
+        if found.finding_logits is not None:
+            stated = label[:, 2:]
+            loss = loss + self.finding_weight * _where_known(found.finding_logits, stated.clamp(min=0), stated >= 0)
+        return loss
+
+
+def _where_known(logits: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the places that are known; 0 where none is.
+
+    Zero with a gradient of zero: processes that train together wait for each other's gradients.
+    """
+    entropy = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    weight = known.to(entropy.dtype).expand_as(entropy)
+    return (entropy * weight).sum() / weight.sum().clamp(min=1)

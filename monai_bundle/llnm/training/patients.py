@@ -25,8 +25,8 @@ from llnm.tmdl.config import IMAGE_INPUTS, INPUTS, VIEW_INPUTS, InputName
 from llnm.training.cohort import VARIANTS, cached_tensors
 
 Tensors = dict[str, torch.Tensor]
-LABEL, LEVEL = "llnm", "level"
-UNKNOWN_LEVEL = -1
+LABEL, LEVEL, FOUND = "llnm", "level", "findings"
+UNKNOWN = -1
 # What is cached once a variant of the outlines; the rest is the same for all.
 _PER_VARIANT = (*VIEW_INPUTS, "location_absent", "echogenicity_absent")
 _MIRRORED = ("location", "texture")
@@ -34,12 +34,16 @@ _MIRRORED = ("location", "texture")
 
 @dataclass(frozen=True)
 class PatientItem:
-    """One row of a cohort and where its features are cached; `label` 0 or 1, `level` a place in `LEVELS` or -1."""
+    """One row of a cohort and where its features are cached; `label` 0 or 1, `level` a place in `LEVELS` or -1.
+
+    `findings`: 0, 1 or, if unknown, -1 for each of `llnm.case.FINDINGS`.
+    """
 
     cells: Mapping[str, str]
     folder: Path
     label: int
     level: int
+    findings: tuple[int, ...]
     seed: int
 
 
@@ -92,8 +96,9 @@ def patient_split(
 
 def _item(cells: Mapping[str, str], folder: Path, seed: int) -> PatientItem:
     known = read_clinical(cells, folder)
-    level = LEVELS.index(known.level) if known.level in LEVELS else UNKNOWN_LEVEL
-    return PatientItem(cells, folder, int(known.llnm or 0), level, seed)
+    level = LEVELS.index(known.level) if known.level in LEVELS else UNKNOWN
+    findings = tuple(UNKNOWN if value is None else int(value) for value in known.findings.values())
+    return PatientItem(cells, folder, int(known.llnm or 0), level, findings, seed)
 
 
 class LoadPatient(Transform):
@@ -103,9 +108,10 @@ class LoadPatient(Transform):
         self.config, self.cache = config, Path(cache)
 
     def __call__(self, item: PatientItem) -> Tensors:
-        """Inputs of the patient (an axis of variants first where outlines matter) with `llnm` and `level`."""
+        """Inputs of the patient (an axis of variants first where outlines matter) with what is known of the patient."""
         tensors = cached_tensors(item.cells, item.folder, self.config, self.cache, item.seed)
-        return tensors | {LABEL: torch.tensor(float(item.label)), LEVEL: torch.tensor(item.level)}
+        labels = {LABEL: float(item.label), LEVEL: item.level, FOUND: item.findings}
+        return tensors | {name: torch.tensor(value) for name, value in labels.items()}
 
 
 class ChooseOutline(RandomizableTransform):
@@ -219,9 +225,10 @@ def scoring_transforms(config: TMDLConfig, cache: str | Path, left_out: Sequence
 def prepare_batch(
     batch: Tensors, device: Any = None, non_blocking: bool = False, **_: Any
 ) -> tuple[Tensors, torch.Tensor]:
-    """Inputs of TMDL, and the labels (B, 2): LLNM 0 or 1, and the level or -1; on `device`."""
+    """Inputs of TMDL, and the labels (B, 6): LLNM 0 or 1, the level or -1, each finding 0, 1 or -1; on `device`."""
     moved = {name: value.to(device, non_blocking=non_blocking) for name, value in batch.items()}
-    labels = torch.stack([moved.pop(LABEL), moved.pop(LEVEL).float()], dim=1)
+    known = [moved.pop(name).float() for name in (LABEL, LEVEL, FOUND)]
+    labels = torch.cat([value.view(len(value), -1) for value in known], dim=1)
     for name in IMAGE_INPUTS:
         moved[name] = moved[name].float() / 255
     moved["report"] = moved["report"].float()
