@@ -6,10 +6,11 @@ export UV_PYTHON_DOWNLOADS := never
 export HF_HUB_OFFLINE := 1
 BIN := .venv/bin
 
-.PHONY: setup setup-server demo test test-oldest lint bench wheel bundles clean
+.PHONY: setup setup-server setup-slicer demo test test-slicer test-oldest lint bench wheel bundles clean
 
 setup: .venv/.done
 setup-server: .venv-server/.done
+setup-slicer: .venv-slicer/.done
 
 $(UV):
 	$(PYTHON) -m venv .venv-uv
@@ -27,6 +28,12 @@ $(UV):
 	$(UV) pip install --quiet --compile-bytecode --python .venv-server torch torchvision -e ".[server,test]"
 	touch $@
 
+# 3D Slicer's own classes without its window, and neither torch nor llnm: what the Slicer module may rely on.
+.venv-slicer/.done: | $(UV)
+	test -x .venv-slicer/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-slicer
+	$(UV) pip install --quiet --compile-bytecode --python .venv-slicer slicer-core numpy pydicom PySide6 pytest psutil
+	touch $@
+
 # Columns of cohort.csv: 5 age, 6 sex, 7 and 8 the spacings.
 cell = "$$(awk -F, 'NR == 2 {print $$$(1)}' demo/patient/cohort.csv)"
 demo: setup
@@ -38,8 +45,12 @@ demo: setup
 	  --transverse-spacing $(call cell,7) --longitudinal-spacing $(call cell,8) --explain fast --out demo/result
 	@echo "Open demo/result/report.html in a browser."
 
-test: setup
+test: setup test-slicer
 	$(BIN)/python -m pytest
+
+# The Slicer module on slicer-core; its child processes are the core environment's Python with the shipped weights.
+test-slicer: setup setup-slicer
+	.venv-slicer/bin/python -m pytest tests/slicer
 
 # The core on numpy 1.26 and pydicom 2.4, in the server's environment; the two tests left out read example files that
 # only ship with pydicom 3, and run in `make test`.
@@ -72,4 +83,4 @@ wheel: setup
 	$(UV) build --quiet --wheel --out-dir dist
 
 clean:
-	rm -rf .venv .venv-server .venv-uv demo dist build
+	rm -rf .venv .venv-server .venv-slicer .venv-uv demo dist build

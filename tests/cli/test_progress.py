@@ -16,7 +16,8 @@ from llnm import __version__
 def told(patient_files, tmp_path_factory):
     """`llnm predict` of a simulated patient as another program sees it: its objects, and the result folder."""
     out = tmp_path_factory.mktemp("told") / "result"
-    done = run("predict", "--transverse", patient_files["transverse"], "--explain", "fast", "--out", out)
+    views = [f"--{plane}={patient_files[plane]}" for plane in ("transverse", "longitudinal")]
+    done = run("predict", *views, "--explain", "fast", "--out", out)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()], out
 
@@ -34,7 +35,8 @@ def test_every_line_is_an_object_and_the_version_comes_first(told):
 
 def test_steps_come_in_their_order_and_their_shares_grow_below_one(told):
     steps = [line for line in told[0] if line["event"] == "progress"]
-    assert [line["step"] for line in steps] == ["weights", "transverse", "risk", "contributions", "heat", "writing"]
+    views, reasons = ["longitudinal", "transverse"], ["contributions", "heat"]
+    assert [line["step"] for line in steps] == ["weights", *views, "risk", *reasons, "writing"]
     shares = [line["share"] for line in steps]
     assert shares == sorted(shares)
     assert shares[0] == 0

@@ -5,4 +5,6 @@ at `LLNMLib.logic`. Research use only; not a medical device.
 """
 
 NOTICE = "Research use only; not a medical device."
-SIMULATED = "The shipped LLNM weights are trained on simulated patients: their risk is a demonstration, not an estimate."
+SIMULATED = (
+    "The shipped LLNM weights are trained on simulated patients: their risk is a demonstration, not an estimate."
+)

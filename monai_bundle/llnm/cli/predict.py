@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llnm.cli.common import console, prepare_folder, read_point, read_report, read_view
-from llnm.cli.progress import steps, talk, tell_result
+from llnm.cli.progress import is_talking, steps, talk, tell_result
 from llnm.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ _DUAL = typer.Option(help="One frame that shows both views side by side.", rich_
 _MASK = typer.Option(help="Mask of the image's size; found by the network if left out.", rich_help_panel="Masks")
 _STEPS = {
     "weights": "Loading the networks",
-    "transverse": "Outlining and measuring the transverse view",
     "longitudinal": "Outlining and measuring the longitudinal view",
+    "transverse": "Outlining and measuring the transverse view",
     "risk": "Estimating the risk",
     "atlas": "Placing the nodule in the atlas",
     "contributions": "Weighing what each input contributes",
@@ -193,7 +193,8 @@ def _run(
         views = report_views(prediction, None if explain == "none" else heat_maps(prediction))
         begin("writing")
         write_result_folder(out, result, views)
-    _summarise(result, out)
+    if not is_talking():
+        _summarise(result, out)
     tell_result(out / "result.json")
 
 

@@ -42,6 +42,11 @@ def talk(form: str | None) -> None:
     _tell("start", protocol=PROTOCOL, version=__version__)
 
 
+def is_talking() -> bool:
+    """Whether a program listens, to which a summary for people says nothing new."""
+    return _stream is not None
+
+
 def steps(names: Mapping[str, str]) -> Callable[[str], None]:
     """A function to call as each step begins; `names`: the steps in their order with a sentence each."""
     order = list(names)
