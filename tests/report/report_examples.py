@@ -98,6 +98,12 @@ def full_result(views: dict[str, ReportView]) -> dict[str, Any]:
             "answers": None,
         },
         "stage": None,
+        "findings": {
+            "microcalcification": 0.91,
+            "infiltrative_margin": 0.34,
+            "markedly_hypoechoic": 0.08,
+            "taller_than_wide": 0.77,
+        },
         "features": features,
         "location": {
             "capsule_distance_mm": features["transverse"]["capsule_distance_mm"],
@@ -185,6 +191,7 @@ def minimal_result() -> dict[str, Any]:
             "answers": None,
         },
         "stage": None,
+        "findings": None,
         "features": {"transverse": None, "longitudinal": None},
         "location": {**nothing, "atlas_probability": None, "atlas_interval": None},
         "contributions": None,

@@ -257,3 +257,10 @@ def test_the_level_and_what_is_not_ruled_out_are_said_in_words(full: dict[str, A
     single = Page(render_report(full | {"risk": risk | {"answers": ["positive"]}}, {})).text
     assert "the other answer is ruled out" in single
     assert "Likeliest level" not in single
+
+
+def test_findings_seen_on_the_views_are_named_and_their_absence_says_nothing(full):
+    text = Page(render_report(full, {})).text
+    for words, share in (("Microcalcification", "91"), ("spiculated margin", "34"), ("Taller than wide", "77")):
+        assert re.search(rf"{words}[^%]*{share}\s?%", text), words
+    assert "sees on the views" not in Page(render_report(full | {"findings": None}, {})).text

@@ -51,6 +51,7 @@ def as_result(
             "answers": None if risk is None or risk.answers is None else list(risk.answers),
         },
         "stage": _stage(risk),
+        "findings": None if risk is None or risk.findings is None else dict(risk.findings),
         "features": _by_plane(prediction, lambda view: view.features.as_dict()),
         "location": {**_location(prediction), **(atlas or {})},
         "contributions": None if contributions is None else dict(contributions),

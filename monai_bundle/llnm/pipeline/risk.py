@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 import torch
 
-from llnm.case import PLANES, Case, Mask, Plane
+from llnm.case import FINDINGS, PLANES, Case, Mask, Plane
 from llnm.features import network_images
 from llnm.pipeline.calibration import Answer, Calibration
 from llnm.pipeline.views import MeasuredView
 from llnm.staging import LEVELS
 from llnm.text import ReportEncoder
-from llnm.tmdl import TMDL, TMDLConfig, TMDLOutput
+from llnm.tmdl import TMDL, TMDLConfig
 from llnm.tmdl.config import REPORT_TOKENS, WORD_VECTOR_WIDTH
 from llnm.weights import load_state_dict, metadata, report_encoder_folder, weights_file
 
@@ -32,7 +32,8 @@ class Risk:
     """Probability of metastasis with its interval; `inputs` is what the network saw, for explanations.
 
     `answers`: those of a conformal set that cannot be ruled out, None without calibrated sets. `levels`: probability of
-    each level of `llnm.staging` given metastasis, None for weights without such a head.
+    each level of `llnm.staging` given metastasis; `findings`: of each of `llnm.case.FINDINGS`, from the views alone;
+    both None for weights without such a head.
     """
 
     probability: float
@@ -42,6 +43,7 @@ class Risk:
     calibration: Calibration
     answers: tuple[Answer, ...] | None
     levels: Mapping[str, float] | None
+    findings: Mapping[str, float] | None
     inputs: Mapping[str, torch.Tensor]
 
 
@@ -100,7 +102,8 @@ def estimate_risk(
         threshold=threshold,
         calibration=calibration,
         answers=answers,
-        levels=_levels(answer),
+        levels=_of_first(LEVELS, answer.level_probabilities),
+        findings=_of_first(FINDINGS, answer.finding_probabilities),
         inputs=batches[0],
     )
 
@@ -122,11 +125,9 @@ def is_complete(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return ~lacking
 
 
-def _levels(answer: TMDLOutput) -> dict[str, float] | None:
-    """Of the first of a batch."""
-    if answer.level_probabilities is None:
-        return None
-    return dict(zip(LEVELS, map(float, answer.level_probabilities[0]), strict=True))
+def _of_first(names: Sequence[str], probabilities: torch.Tensor | None) -> dict[str, float] | None:
+    """The first row of a batch, by name."""
+    return None if probabilities is None else dict(zip(names, map(float, probabilities[0]), strict=True))
 
 
 def decide(probability: float, interval: tuple[float, float], threshold: float) -> Decision:

@@ -46,6 +46,7 @@ def render_report(result: Mapping[str, Any], views: Mapping[Plane, ReportView]) 
         contributions=_contributions(result["contributions"]),
         vascularity=_vascularity(result["vascularity"]),
         stage=_stage(result["stage"]),
+        findings=[(words.FINDINGS[name], _percent(share)) for name, share in (result["findings"] or {}).items()],
         missing=[words.missing_input(name) for name in result["missing"]],
         quality=_quality(result["quality"]),
         given_report=_given_report(result["provenance"]["report"]),

@@ -62,6 +62,13 @@ CONTRIBUTIONS = {
     "sex": "Sex",
 }
 
+FINDINGS = {
+    "microcalcification": "Microcalcification (punctate echogenic foci)",
+    "infiltrative_margin": "Ill-defined or spiculated margin",
+    "markedly_hypoechoic": "Markedly hypoechoic",
+    "taller_than_wide": "Taller than wide",
+}
+
 QUALITY = {
     "nodule_probability": ("Nodule outline: mean probability", "1 is certain"),
     "nodule_uncertainty": ("Nodule outline: uncertainty", "0 is certain"),

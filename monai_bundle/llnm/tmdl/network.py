@@ -44,6 +44,11 @@ class TMDLOutput:
         """Probability of each level given metastasis, (B, levels); None without that head."""
         return None if self.level_logits is None else probabilities_of_levels(self.level_logits)
 
+    @property
+    def finding_probabilities(self) -> torch.Tensor | None:
+        """Probability of each of `llnm.case.FINDINGS`, (B, 4); None without that head."""
+        return None if self.finding_logits is None else torch.sigmoid(self.finding_logits)
+
 
 def probabilities_of_levels(logits: torch.Tensor) -> torch.Tensor:
     """Probability of each level, (B, levels), from the logits of exceeding each but the last, (B, levels - 1)."""

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from monai.data import DataLoader, Dataset
 
+from llnm.case import FINDINGS
 from llnm.errors import InputError
 from llnm.evaluation.calibration import LogitLine, brier_score, calibration_error, fit_recalibration
 from llnm.evaluation.cells import count
@@ -90,6 +91,7 @@ def train(settings: Mapping[str, Any], out: Path, *, resume: bool = False, threa
         "calibration": calibration,
         "held_back": summarise(scores),
         "held_back_levels": summarise_levels(scores),
+        "held_back_findings": summarise_findings(scores),
         **summarise_sets(scores, partial, calibration),
         "parameters": parameters(workflow),
         "minutes": round(minutes(workflow), 1),
@@ -149,7 +151,7 @@ def score_patients(
         leaving.set_random_state(absent_seed)
         transforms = [*transforms.transforms, leaving]
     loader = DataLoader(Dataset(list(items), transforms), batch_size=batch)
-    found: dict[str, list[torch.Tensor]] = {"probability": [], "levels": [], "complete": []}
+    found: dict[str, list[torch.Tensor]] = {"probability": [], "levels": [], "findings": [], "complete": []}
     with torch.inference_mode():
         for prepared in loader:
             inputs, _ = prepare_batch(prepared)
@@ -158,6 +160,8 @@ def score_patients(
             found["complete"].append(is_complete(inputs))
             if answer.level_probabilities is not None:
                 found["levels"].append(answer.level_probabilities)
+            if answer.finding_probabilities is not None:
+                found["findings"].append(answer.finding_probabilities)
     table = pd.DataFrame(
         {
             "patient_id": [item.cells["patient_id"] for item in items],
@@ -169,6 +173,9 @@ def score_patients(
     if found["levels"]:
         table[[f"level_{name}" for name in LEVELS]] = torch.cat(found["levels"]).numpy()
         table["level"] = [LEVELS[item.level] if item.level >= 0 else "" for item in items]
+    if found["findings"]:
+        table[[f"seen_{name}" for name in FINDINGS]] = torch.cat(found["findings"]).numpy()
+        table[list(FINDINGS)] = np.array([item.findings for item in items])
     if items and "true_probability" in items[0].cells:
         table["true_probability"] = [float(item.cells["true_probability"]) for item in items]
     return table
@@ -213,6 +220,22 @@ def summarise_levels(scores: pd.DataFrame) -> Mapping[str, Any] | None:
     mean = class_table(chances, staged["level"]).set_index("class").loc[MEAN, ["auc", "auc_low", "auc_high"]]
     values = [round(float(value), 3) for value in mean.to_numpy(float)]
     return {"patients": len(staged), "auc": dict(zip(("value", "low", "high"), values, strict=True))}
+
+
+def summarise_findings(scores: pd.DataFrame) -> Mapping[str, Any]:
+    """AUC, with its interval, of each finding that the network sees on the views, of patients of whom a reader said it.
+
+    Empty without such a head; a finding that all or none of them have is left out.
+    """
+    found = {}
+    for name in FINDINGS if f"seen_{FINDINGS[0]}" in scores else ():
+        stated = scores[scores[name] >= 0]
+        label = stated[name].to_numpy() == 1
+        if 0 < label.sum() < len(label):
+            seen = Scores(stated[f"seen_{name}"].to_numpy(float), label, np.arange(len(label)))
+            value = bootstrap(seen, lambda cells: {"auc": auc(cells)})["auc"].rounded()
+            found[name] = {"patients": len(label), "positives": int(label.sum()), "auc": value}
+    return found
 
 
 def summarise_sets(whole: pd.DataFrame, partial: pd.DataFrame, calibration: Mapping[str, Any] | None) -> dict[str, Any]:
