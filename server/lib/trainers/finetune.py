@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from lib.configs import ABOUT, TrainingSettings
 from lib.images import SourceImage
-from lib.trainers.versions import Versions
+from lib.trainers.versions import WEIGHTS, Versions
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
@@ -38,7 +38,8 @@ from llnm.weights import weights_file
 logger = logging.getLogger(__name__)
 TRAINING, JUDGING = "training", "judging"
 PARENT_CHECK_S = 1.0
-EPOCH = re.compile(r"Epoch: (\d+)/(\d+)")
+TRAINER_LOG = "ignite.engine.engine.SupervisedTrainer"
+EPOCH = re.compile(r"Epoch\[(\d+)\] Complete")
 LIMITS = {"epochs": (1, 1000), "learning_rate": (1e-7, 0.1), "batch_size": (1, 64), "seed": (0, 2**31)}
 """What a request may change, and from where to where."""
 
@@ -124,11 +125,11 @@ class FineTune(TrainTask):
             "batch_size": settings.batch_size,
             "seed": settings.seed,
         }
-        with _progress(self.versions, self.structure):
-            train(self.structure, changes, run, measured=[work / JUDGING], threads=settings.threads)
+        with Progress(self.versions, self.structure, settings.epochs):
+            train(self.structure, changes, run, threads=settings.threads)
         items = find_items(work / JUDGING, self.structure)
         in_use = self.versions.current(self.structure) or weights_file(self.structure)
-        old, new = evaluate(self.structure, items, in_use), pd.read_csv(run / "held_back.csv", dtype={"image": str})
+        old, new = evaluate(self.structure, items, in_use), evaluate(self.structure, items, run / WEIGHTS)
         dice = {"in use": patient_mean(old), "new": patient_mean(new)}
         published = dice["new"] >= dice["in use"]
         record = {
@@ -242,31 +243,33 @@ def patient_mean(table: pd.DataFrame) -> float:
     return round(float(table.groupby(["source", "group"])["dice"].mean().mean()), 4)
 
 
-class _progress:  # noqa: N801 - a context manager, used as a function is
-    """Tells the epoch while MONAI's handler logs it, and ends the process when the server that started it is gone."""
+class Progress(logging.Handler):
+    """Tells the epoch as the trainer logs it, and ends the process when the server that started it is gone."""
 
-    def __init__(self, versions: Versions, structure: Structure) -> None:
-        self.versions, self.structure, self.done = versions, structure, threading.Event()
+    def __init__(self, versions: Versions, structure: Structure, epochs: int) -> None:
+        super().__init__(logging.INFO)
+        self.versions, self.structure, self.epochs = versions, structure, epochs
+        self.done = threading.Event()
         self.parent = os.getppid()
-        self.handler = logging.Handler(logging.INFO)
-        self.handler.emit = self._emit  # type: ignore[method-assign]
-        self.last = 0
 
     def __enter__(self) -> None:
-        log = logging.getLogger("train_log")
+        self._tell(0)
+        log = logging.getLogger(TRAINER_LOG)
         log.setLevel(logging.INFO)
-        log.addHandler(self.handler)
+        log.addHandler(self)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def __exit__(self, *_: object) -> None:
         self.done.set()
-        logging.getLogger("train_log").removeHandler(self.handler)
+        logging.getLogger(TRAINER_LOG).removeHandler(self)
 
-    def _emit(self, record: logging.LogRecord) -> None:
-        found = EPOCH.search(record.getMessage())
-        if found and int(found[1]) != self.last:
-            self.last = int(found[1])
-            self.versions.tell(self.structure, status="training", epoch=self.last, total_epochs=int(found[2]))
+    def emit(self, record: logging.LogRecord) -> None:
+        """A line of the trainer's log."""
+        if found := EPOCH.search(record.getMessage()):
+            self._tell(int(found[1]))
+
+    def _tell(self, epoch: int) -> None:
+        self.versions.tell(self.structure, status="training", epoch=epoch, total_epochs=self.epochs)
 
     def _watch(self) -> None:
         while not self.done.wait(PARENT_CHECK_S):
