@@ -29,9 +29,10 @@ $(UV):
 	touch $@
 
 # 3D Slicer's own classes without its window, and neither torch nor llnm: what the Slicer module may rely on.
+# PySide6 6.12 drops a reference to None at every call, which ends CPython before 3.12.
 .venv-slicer/.done: | $(UV)
 	test -x .venv-slicer/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-slicer
-	$(UV) pip install --quiet --compile-bytecode --python .venv-slicer slicer-core numpy pydicom PySide6 pytest psutil
+	$(UV) pip install --quiet --compile-bytecode --python .venv-slicer slicer-core numpy pydicom "pyside6-essentials<6.12" cmake pytest psutil
 	touch $@
 
 # Columns of cohort.csv: 5 age, 6 sex, 7 and 8 the spacings.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-from LLNMLib.panel_tests import LLNMTest
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
@@ -17,6 +16,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 from LLNMLib import NOTICE, SIMULATED
 from LLNMLib.logic import LLNMLogic
 from LLNMLib.panel_sample import register_sample
+from LLNMLib.panel_tests import LLNMTest
 from LLNMLib.widget import LLNMWidget
 
 __all__ = ["LLNM", "LLNMLogic", "LLNMTest", "LLNMWidget"]

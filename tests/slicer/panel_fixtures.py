@@ -20,7 +20,9 @@ def application(tmp_path, monkeypatch):
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     monkeypatch.setenv("HOME", str(tmp_path))
     install(tmp_path / "settings")
-    slicer.mrmlScene = slicer.vtkMRMLScene()
+    from LLNMLib.headless import new_scene
+
+    slicer.mrmlScene, _logics = new_scene()
     yield slicer
     assert not slot_errors, slot_errors
     slicer.mrmlScene.Clear(1)

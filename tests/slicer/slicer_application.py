@@ -9,6 +9,7 @@ parameter node writes the default of every field that it lacks.
 from __future__ import annotations
 
 # ruff: noqa: N802, N815 - names are those of the application
+import functools
 import sys
 import types
 import typing
@@ -104,7 +105,7 @@ def parameter_node_wrapper(described: type) -> type:
         self._guis[tag] = mapping
         for name, connector in mapping.items():
             connector.write(getattr(self, name))
-            connector.connect(lambda name=name, connector=connector: _from_gui(self, name, connector))
+            connector.connect(functools.partial(_from_gui, self, name, connector))
         self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: _to_gui(self))
         return tag
 
@@ -118,7 +119,7 @@ def parameter_node_wrapper(described: type) -> type:
     return type(described.__name__, (described,), members)
 
 
-def _from_gui(self: Any, name: str, connector: Any) -> None:
+def _from_gui(self: Any, name: str, connector: Any, *_: Any) -> None:
     if not self._updating:
         setattr(self, name, connector.read())
 

@@ -5,16 +5,17 @@ Comes in: the panel. Goes out: patients and views in the scene, all through the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
 
-from LLNMLib.interfaces import PLANES, LoadedImage
+from LLNMLib.interfaces import PLANES
 from LLNMLib.panel_sample import load_sample
 from LLNMLib.panel_text import lines_text
-from LLNMLib.patient_node import MODULE_NAME, REPORT
+from LLNMLib.patient_node import MODULE_NAME, PATIENT, REPORT
 
 if TYPE_CHECKING:
     from LLNMLib.widget import LLNMWidget
@@ -34,6 +35,7 @@ class PatientSection:
         ui.longitudinalSelector.connect(
             "currentNodeChanged(vtkMRMLNode*)", lambda node: self.on_view("longitudinal", node)
         )
+        ui.patientNameEdit.connect("editingFinished()", self.rename)
         ui.reportTextEdit.connect("textChanged()", self.on_report)
         panel.on_click("newPatientButton", self.add)
         panel.on_click("removePatientButton", self.remove)
@@ -61,11 +63,12 @@ class PatientSection:
         images = logic.load_study(path) if path.is_dir() else [logic.load_image(path, spacing_mm=spacing)]
         self.ui.loadPathEdit.addCurrentPathToHistory()
         patient = self.panel.patient or logic.new_patient()
-        for plane in PLANES:
-            if images and patient.view(plane) is None:
-                patient.set_view(plane, images.pop(0).node)
+        free = [plane for plane in PLANES if patient.view(plane) is None]
+        for plane, image in zip(free, images, strict=False):
+            patient.set_view(plane, image.node)
         self.panel.set_patient(patient)
-        self.tell(images)
+        self.note([note for image in images for note in image.notes])
+        self.panel.show_images()
 
     def load_sample(self) -> None:
         """Load the simulated patient of the module."""
@@ -83,11 +86,21 @@ class PatientSection:
         patient = self.panel.patient
         if self._filling or patient is None or volume is patient.view(plane):
             return
-        with slicer.util.tryWithErrorDisplay(_("The view could not be chosen.")):
-            notes = () if volume is None else self.panel.logic.calibrate(volume)
-            patient.set_view(plane, volume)
-            self.note(notes)
-            self.panel.show_images()
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The view could not be chosen.")):
+                notes = () if volume is None else self.panel.logic.calibrate(volume)
+                patient.set_view(plane, volume)
+                self.note(notes)
+                self.panel.show_images()
+        finally:
+            # A view that was refused is no longer shown as chosen.
+            self.panel.refresh()
+
+    def rename(self) -> None:
+        """Another pseudonym was written."""
+        patient, name = self.panel.patient, self.ui.patientNameEdit.text.strip()
+        if patient is not None and name and name != patient.name:
+            patient.set_parameter(PATIENT, name)
 
     def on_report(self) -> None:
         """The report was typed or pasted."""
@@ -95,12 +108,7 @@ class PatientSection:
         if not self._filling and patient is not None and patient.parameter(REPORT) != text:
             patient.set_parameter(REPORT, text)
 
-    def tell(self, images: list[LoadedImage]) -> None:
-        """Say what is known of images that were loaded."""
-        notes = [note for image in images for note in image.notes]
-        self.note(notes)
-
-    def note(self, notes: Any) -> None:
+    def note(self, notes: Sequence[str]) -> None:
         """Show sentences below the views; none hides the line."""
         self.ui.imageNoteLabel.text = lines_text(notes)
         self.ui.imageNoteLabel.visible = bool(notes)
@@ -113,6 +121,8 @@ class PatientSection:
             for plane, selector in self.selectors.items():
                 selector.setCurrentNode(None if patient is None else patient.view(plane))
             text = "" if patient is None else patient.parameter(REPORT)
+            if not self.ui.patientNameEdit.hasFocus():
+                self.ui.patientNameEdit.text = "" if patient is None else patient.name
             if self.ui.reportTextEdit.toPlainText() != text:
                 self.ui.reportTextEdit.setPlainText(text)
         finally:

@@ -6,6 +6,7 @@ settings (they belong to the computer, not to the patient); a password is not ke
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from LLNMLib.environment import python_of
+from LLNMLib.environment import PACKAGE, python_of
 from LLNMLib.interfaces import EnvironmentReport, Local, Login, Place, Server, ServerReport, Task, logic_error
 from LLNMLib.panel_text import lines_text, problem_text
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 ENVIRONMENT, WHEELS, ADDRESS, USER, REMOTE = "environment", "wheels", "serverAddress", "serverUser", "masksFromServer"
 DEFAULT_ENVIRONMENT = Path.home() / ".llnm" / "environment"
-REQUIREMENT = "slicer-llnm"
 
 
 class PlaceSection:
@@ -70,8 +70,7 @@ class PlaceSection:
     def _place(self, remote: bool) -> Place | None:
         ui = self.ui
         folder = ui.environmentPathEdit.currentPath
-        python = python_of(Path(folder)) if folder else None
-        there = python if python is not None and python.exists() else None
+        there = python_in(Path(folder)) if folder else None
         if not remote:
             return None if there is None else Local(there)
         if not ui.serverAddressEdit.text:
@@ -108,7 +107,18 @@ class PlaceSection:
         )
         if slicer.util.confirmOkCancelDisplay(question):
             install_into_slicer(self.ui.wheelsPathEdit.currentPath)
-            self.ui.environmentPathEdit.currentPath = slicer.app.slicerHome
+            self.ui.environmentPathEdit.currentPath = str(slicers_python())
+
+
+def python_in(place: Path) -> Path | None:
+    """The Python of an environment's folder, or the program itself; None if there is none."""
+    python = place if place.is_file() else python_of(place)
+    return python if python.is_file() else None
+
+
+def slicers_python() -> Path:
+    """The program by which Slicer's own Python runs outside of Slicer."""
+    return Path(slicer.app.slicerHome, "bin", "PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer")
 
 
 def install_into_slicer(wheels: str = "") -> None:
@@ -127,7 +137,7 @@ def install_into_slicer(wheels: str = "") -> None:
         logic.installTorch(askConfirmation=True)
     options = ["--no-index", "--find-links", wheels] if wheels else []
     # Slicer 5.12 has slicer.packaging, which this function of both versions calls there.
-    slicer.util.pip_install([*options, REQUIREMENT])
+    slicer.util.pip_install([*options, PACKAGE])
 
 
 def report_text(report: EnvironmentReport | ServerReport) -> str:

@@ -37,10 +37,12 @@ def read_sample(resources: Path) -> dict[str, Any]:
 def load_sample(logic: LLNMLogic, resources: Path) -> PatientNode:
     """Add the sample patient to the scene; raises LogicError before anything is added if a file is not as shipped."""
     sample = read_sample(resources)
-    patient = logic.new_patient(sample["name"])
+    taken = {patient.name for patient in logic.patients()}
+    names = (sample["name"], *(f"{sample['name']} {number}" for number in range(2, len(taken) + 2)))
+    patient = logic.new_patient(next(name for name in names if name not in taken))
     for plane, view in sample["views"].items():
         image = logic.load_image(view["file"], spacing_mm=view["spacing_mm"])
-        image.node.SetName(f"{sample['name']} {plane}")  # type: ignore[attr-defined]
+        image.node.SetName(f"{patient.name} {plane}")  # type: ignore[attr-defined]
         patient.set_view(plane, image.node)
     values = {REPORT: sample["report"], AGE: sample["age"], SEX: sample["sex"], SIDE: sample["side"]}
     for name, value in values.items():

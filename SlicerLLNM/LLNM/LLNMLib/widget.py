@@ -88,7 +88,10 @@ class LLNMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for label in ("stepLabel", "imageNoteLabel", "placeLabel"):
             getattr(self.ui, label).visible = False
         panel.setMRMLScene(slicer.mrmlScene)
+        self.on_click("undoButton", self.undo)
         scene = slicer.mrmlScene
+        # Slicer leaves it off; only nodes that ask for it take part.
+        scene.SetUndoOn()
         self.addObserver(scene, scene.StartCloseEvent, self.on_scene_start_close)
         self.addObserver(scene, scene.EndCloseEvent, self.on_scene_changed)
         self.addObserver(scene, scene.EndImportEvent, self.on_scene_changed)
@@ -186,6 +189,12 @@ class LLNMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         getattr(self.ui, name).connect("clicked()", pressed)
 
+    def undo(self) -> None:
+        """Take back the last step of the scene."""
+        slicer.mrmlScene.Undo()
+        self.show_any_patient()
+        self.show_images()
+
     def show_images(self) -> None:
         """Bring the patient's views, and the heat map if it is ticked, into the slice views."""
         if self.patient is not None:
@@ -207,5 +216,6 @@ class LLNMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for step, button in BUTTON_OF.items():
             getattr(self.ui, button).styleSheet = "font-weight: bold" if step == name and not busy else ""
         self.ui.cancelButton.enabled = busy
+        self.ui.undoButton.enabled = not busy and slicer.mrmlScene.GetNumberOfUndoLevels() > 0
         for button in ("checkButton", "installButton", "loadButton", "sampleButton", "removePatientButton"):
             getattr(self.ui, button).enabled = not busy
