@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from published_data import cohort_table
-from scipy import special
+from scipy import special, stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss
 
@@ -14,6 +14,7 @@ from llnm.evaluation.calibration import (
     brier_parts,
     brier_score,
     calibration_error,
+    calibration_error_by_chance,
     calibration_figures,
     calibration_line,
     compare_recalibrations,
@@ -161,3 +162,18 @@ def test_each_recalibration_mends_what_it_can():
     # A temperature moves no probability across a half.
     assert table.loc["temperature", "accuracy"] == table.loc["none", "accuracy"]
     assert table.loc["isotonic", "brier"] < table.loc["none", "brier"]
+
+
+def test_the_calibration_error_of_true_scores_is_that_of_their_binomial_numbers():
+    """A hundred scores of 0.3 in one bin: the error is how far a binomial share misses 0.3."""
+    mean, low, high = calibration_error_by_chance(np.full(100, 0.3), draws=4000)
+    shares = np.abs(np.arange(101) / 100 - 0.3)
+    weights = stats.binom.pmf(np.arange(101), 100, 0.3)
+    assert mean == pytest.approx(shares @ weights, rel=0.03)
+    order = np.argsort(shares)
+    cumulative = np.cumsum(weights[order])
+    assert low == pytest.approx(shares[order][np.searchsorted(cumulative, 0.025)], abs=0.011)
+    assert high == pytest.approx(shares[order][np.searchsorted(cumulative, 0.975)], abs=0.011)
+    few = calibration_error_by_chance(np.random.default_rng(0).random(200))
+    many = calibration_error_by_chance(np.random.default_rng(0).random(5000))
+    assert many[0] < few[0] / 3

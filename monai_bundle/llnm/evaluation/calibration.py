@@ -46,6 +46,18 @@ def calibration_error(cells: Cells, bins: int = BINS) -> Floats:
     return np.asarray(np.abs(scored - sick).sum(axis=-1) / patients.sum(axis=-1))
 
 
+def calibration_error_by_chance(scores: Floats, draws: int = 1000, seed: int = 0) -> tuple[float, float, float]:
+    """Calibration error of scores (n,) that are true: mean, and the range of 95 % of `draws` of their labels.
+
+    Few patients fill a bin, so their share of positives misses even a true score; an error in this range says nothing.
+    """
+    draw, patients = np.random.default_rng(seed), np.arange(len(scores))
+    drawn = (Scores(scores, draw.random(len(scores)) < scores, patients) for _ in range(draws))
+    errors = [float(calibration_error(count(labelled))) for labelled in drawn]
+    low, high = np.quantile(errors, [0.025, 0.975])
+    return float(np.mean(errors)), float(low), float(high)
+
+
 @dataclass(frozen=True)
 class BrierParts:
     """Murphy's (1973) parts of the Brier score over bins of equal width, and what the bins hide.

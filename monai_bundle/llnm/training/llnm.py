@@ -19,7 +19,13 @@ from monai.data import DataLoader, Dataset
 
 from llnm.case import FINDINGS
 from llnm.errors import InputError
-from llnm.evaluation.calibration import LogitLine, brier_score, calibration_error, fit_recalibration
+from llnm.evaluation.calibration import (
+    LogitLine,
+    brier_score,
+    calibration_error,
+    calibration_error_by_chance,
+    fit_recalibration,
+)
 from llnm.evaluation.cells import count
 from llnm.evaluation.classes import MEAN, class_table
 from llnm.evaluation.conformal import fit_conformal, set_figures
@@ -201,6 +207,7 @@ def summarise(scores: pd.DataFrame) -> Mapping[str, Any]:
         "auc": bootstrap(held_back, lambda cells: {"auc": auc(cells)})["auc"].rounded(),
         "brier": round(float(brier_score(count(held_back))), 3),
         "ece": round(float(calibration_error(count(held_back))), 3),
+        "ece_by_chance": [round(value, 3) for value in calibration_error_by_chance(chance)],
     }
     if "true_probability" in scores:
         best = Scores(scores["true_probability"].to_numpy(float), label, patient)
