@@ -1,5 +1,7 @@
 """The adapter refuses what PythonQt would refuse: without that, the panel's tests would prove nothing."""
 
+from pathlib import Path
+
 import pytest
 import slicer
 from panel_fixtures import application  # noqa: F401
@@ -157,3 +159,12 @@ def test_a_wrapped_parameter_node_keeps_its_values_in_the_real_node(application)
     assert (node.GetParameter("age"), wrapped.sex) == ("43", "F")
     with pytest.raises(ValueError, match="not allowed"):
         wrapped.sex = "X"
+
+
+def test_slicer_is_slicers_own_package_and_holds_nothing_of_these_tests():
+    import sys
+
+    folder = Path(__file__).parent
+    taken = {name for name in sys.modules if name.startswith("slicer.") and (folder / f"{name[7:]}.py").exists()}
+
+    assert taken <= {"slicer.ScriptedLoadableModule", "slicer.i18n", "slicer.parameterNodeWrapper"}
