@@ -6,7 +6,7 @@ export UV_PYTHON_DOWNLOADS := never
 export HF_HUB_OFFLINE := 1
 BIN := .venv/bin
 
-.PHONY: setup setup-server setup-slicer demo test test-slicer test-oldest lint bench wheel bundles clean
+.PHONY: setup setup-server setup-slicer demo server test test-slicer test-server test-oldest lint bench wheel bundles clean
 
 setup: .venv/.done
 setup-server: .venv-server/.done
@@ -25,7 +25,7 @@ $(UV):
 # The server's environment holds the oldest numpy and pydicom that the core supports.
 .venv-server/.done: pyproject.toml | $(UV)
 	test -x .venv-server/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-server
-	$(UV) pip install --quiet --compile-bytecode --python .venv-server torch torchvision -e ".[server,test]"
+	$(UV) pip install --quiet --compile-bytecode --python .venv-server torch torchvision -e ".[test-server]"
 	touch $@
 
 # 3D Slicer's own classes without its window, and neither torch nor llnm: what the Slicer module may rely on.
@@ -46,8 +46,23 @@ demo: setup
 	  --transverse-spacing $(call cell,7) --longitudinal-spacing $(call cell,8) --explain fast --out demo/result
 	@echo "Open demo/result/report.html in a browser."
 
-test: setup test-slicer
+# The annotation server on a sample study: two views of each of six simulated patients, on loopback.
+demo/study/cases.csv: | setup
+	rm -rf demo/study demo/campaign
+	$(BIN)/llnm simulate --patients 6 --seed 5 --out demo/campaign
+	cp -r demo/campaign/images demo/study
+	(echo image,case; cd demo/study && for file in *.png; do echo "$$file,$${file%%_*}"; done) > demo/cases.tmp
+	mv demo/cases.tmp $@
+
+server: setup setup-server demo/study/cases.csv
+	.venv-server/bin/python -m server --studies demo/study
+
+test: setup test-slicer test-server
 	$(BIN)/python -m pytest
+
+# Real server processes, an Orthanc (Debian: orthanc, orthanc-dicomweb) and slicer-core.
+test-server: setup-server setup-slicer
+	.venv-server/bin/python -m pytest tests/server
 
 # The Slicer module on slicer-core; its child processes are the core environment's Python with the shipped weights.
 test-slicer: setup setup-slicer

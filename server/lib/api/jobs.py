@@ -13,10 +13,13 @@ from fastapi import APIRouter, Body, HTTPException
 from lib.configs import ORIGINAL
 from lib.trainers.finetune import LIMITS, changed_settings
 from monailabel.utils.async_tasks.task import AsyncTask
+from monailabel.utils.async_tasks.utils import tasks
 
 if TYPE_CHECKING:
     from main import LLNMApp
 
+SAME = ("model", "method", "images")
+"""Two requests that agree in these are for the same work."""
 Kind = Literal["train", "scoring", "batch_infer"]
 Params = Annotated[dict[str, Any] | None, Body()]
 
@@ -39,10 +42,10 @@ def _watch_routes(router: APIRouter, kind: Kind, prefix: str, tag: str) -> None:
         if answer is None:
             raise HTTPException(404, detail)
         # A copy, since the thread that reads the task's output goes on writing.
-        tasks = [dict(task) for task in answer] if isinstance(answer, list) else [dict(answer)]
-        for task in tasks:
+        told = [dict(task) for task in answer] if isinstance(answer, list) else [dict(answer)]
+        for task in told:
             task["details"] = list(task.get("details", ()))
-        return tasks if all and not check_if_running else tasks[0]
+        return told if all and not check_if_running else told[0]
 
     @router.delete(prefix, tags=[tag], name=f"stop {kind}")
     def stop() -> Any:
@@ -97,7 +100,18 @@ def _training(app: LLNMApp, model: str, params: Any) -> dict[str, Any]:
 
 
 def _run(kind: Kind, request: dict[str, Any], enqueue: bool = False) -> Any:
+    """Start a task, or put it behind the one that runs; one that waits or runs already is not started again."""
+    for task in tasks(kind):
+        asked = task["request"]
+        if task["status"] in {"SUBMITTED", "RUNNING"} and all(asked.get(name) == request.get(name) for name in SAME):
+            if enqueue:
+                return _plain(task)
+            raise HTTPException(429, f"{kind}: it is running already; wait for it or stop it")
     task, detail = AsyncTask.run(kind, request=request, enqueue=enqueue)
     if task is None:
         raise HTTPException(429, detail)
+    return _plain(task)
+
+
+def _plain(task: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in task.items() if key != "details"}

@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 logger = logging.getLogger(__name__)
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 LOCAL = User("local", "admin", local=True)
-OPEN = {("GET", "/auth/"), ("POST", "/auth/token"), ("GET", "/favicon.ico")}
-"""What needs no token: how to get one."""
+OPEN = {("GET", "/auth/"), ("POST", "/auth/token"), ("GET", "/campaign/")}
+"""What needs no token: how to get one, and the campaign's page, which holds nothing until it is given one."""
 ADMIN_PATHS = ("/logs", "/model", "/batch")
 ADMIN_REQUESTS = {
     "POST": ("/train",),
