@@ -35,6 +35,14 @@ class Pool:
         """The row of each image."""
         return {image: index for index, image in enumerate(self.images)}
 
+    @cached_property
+    def standard(self) -> npt.NDArray[np.float32]:
+        """The features with mean 0 and deviation 1 over the pool: no channel is far only because its numbers are large."""
+        if not self.images:
+            return self.features
+        deviation = self.features.std(axis=0)
+        return (self.features - self.features.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+
     @classmethod
     def empty(cls) -> Pool:
         """A pool of which nothing is known: every strategy is chance then."""

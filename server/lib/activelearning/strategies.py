@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import cdist
-
 from lib.activelearning.pool import Pool
 from lib.campaign.chance import shuffled
 from lib.campaign.types import Strategy
+from scipy.spatial.distance import cdist
 
 Floats = npt.NDArray[np.floating]
 PoolSource = Callable[[], Pool]
@@ -85,8 +84,8 @@ def _spread(
 ) -> list[str]:
     if not known:
         return []
-    near = pool.features[[pool.row[image] for image in covered if image in pool.row]]
-    chosen = farthest_first(pool.features[[pool.row[image] for image in known]], near, count, weight)
+    near = pool.standard[[pool.row[image] for image in covered if image in pool.row]]
+    chosen = farthest_first(pool.standard[[pool.row[image] for image in known]], near, count, weight)
     return [known[index] for index in chosen]
 
 

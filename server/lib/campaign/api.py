@@ -31,15 +31,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field
-from starlette.background import BackgroundTask
-
 from lib.campaign.campaign import Campaign
 from lib.campaign.errors import CampaignError, NotAllowedError, TooLargeError, UnknownError
 from lib.campaign.export import export_agreed
 from lib.campaign.page import render_page
 from lib.campaign.picture import CONSENSUS_COLOUR, colour_of, disagreement_png
 from lib.campaign.types import CONSENSUS, Disagreement, Lease
+from pydantic import BaseModel, Field
+from starlette.background import BackgroundTask
+
 from llnm.errors import InputError
 from llnm.imaging import load_image
 

@@ -34,6 +34,7 @@ from lib.campaign.types import (
     Settings,
     Strategy,
 )
+
 from llnm.errors import InputError
 
 # What a campaign cannot change once it has begun: what its labels show, and which patients train no model.

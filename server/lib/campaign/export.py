@@ -16,15 +16,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
-
 from lib.campaign.campaign import Campaign
 from lib.campaign.errors import CampaignError
 from lib.campaign.types import AgreedLabel
+
 from llnm import NOTICE
 from llnm.errors import InputError
 from llnm.files import write_mask, write_png
 from llnm.imaging import load_image
-from llnm.training.data import Item, split_by_group
 
 COLUMNS = ("image", "case", "split", "fold", "readers", "mean_dice", "adjudicated", "source")
 # As `llnm train` has it by default.
@@ -92,6 +91,8 @@ def _row(stem: str, label: AgreedLabel, fold: int) -> tuple[object, ...]:
 
 def _folds(rows: Sequence[tuple[str, AgreedLabel]], out: Path) -> dict[str, int]:
     """The fold of each patient in which `llnm train --fold` holds it back, once the folder has its final name."""
+    from llnm.training.data import Item, split_by_group  # MONAI and torch: too slow to start every server with
+
     items = [Item(Path(stem), Path(stem), out.stem, label.patient) for stem, label in rows]
     return {item.group: fold for fold in range(FOLDS) for item in split_by_group(items, fold, FOLDS)[1]}
 

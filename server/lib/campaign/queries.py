@@ -11,6 +11,7 @@ from typing import Any
 from lib.campaign.errors import UnknownError
 from lib.campaign.store import Store
 from lib.campaign.types import Lease, PoolImage
+
 from llnm.errors import InputError
 
 # Images that `annotator` may draw: not drawn or passed over by them, not settled, and with a reader still to come.

@@ -14,9 +14,9 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-
 from lib.campaign import audit
 from lib.campaign.types import STATES, Settings, State
+
 from llnm import NOTICE
 from llnm.evaluation.intervals import figure_of_values
 

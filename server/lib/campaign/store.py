@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lib.campaign.errors import CampaignError
+
 from llnm.errors import InputError
 
 DATABASE = "campaign.sqlite"

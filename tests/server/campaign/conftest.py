@@ -17,7 +17,7 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[2] / "server"))
 
-from lib.campaign import Campaign, PoolImage, Settings
+from lib.campaign import Campaign, PoolImage, Settings  # noqa: E402
 
 IMAGES = 24
 
@@ -68,8 +68,9 @@ class Study:
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
     """Two views each of twelve simulated patients, at a quarter of their size, so that everything is quick."""
-    from llnm.simulate import simulate_view
     from skimage.transform import resize
+
+    from llnm.simulate import simulate_view
 
     folder = tmp_path_factory.mktemp("study")
     names = []
@@ -111,9 +112,10 @@ class Server:
     log: list[str] = field(default_factory=list)
 
     def start(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", self.port))
-            self.port = free.getsockname()[1]
+        if not self.port:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                self.port = free.getsockname()[1]
         command = [sys.executable, HERE / "serve_campaign.py", self.study.folder, self.folder, str(self.port)]
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "server.log").open("ab") as log:
@@ -145,6 +147,15 @@ class Server:
 def server(study, tmp_path) -> Iterator[Server]:
     """The campaign behind a real server process."""
     made = Server(study, tmp_path / "served")
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def idle_server(study, tmp_path_factory) -> Iterator[Server]:
+    """The same, for tests that change nothing."""
+    made = Server(study, tmp_path_factory.mktemp("idle"))
     made.start()
     yield made
     made.stop()
