@@ -5,6 +5,9 @@ import json
 import pandas as pd
 import pytest
 
+from llnm.atlas.planted import planted_places
+from llnm.atlas.risk import risk_atlas
+from llnm.atlas.template import thyroid_template
 from llnm.cohort import fingerprint, problems, read_table, rows
 from llnm.cohort.run import HowToPredict, flat, run_cohort
 from llnm.errors import InputError
@@ -147,3 +150,20 @@ def test_rows_are_texts():
 def test_a_scheduler_that_does_not_answer_is_named(a_cohort, tmp_path):
     with pytest.raises(InputError, match="no scheduler answers at tcp://127.0.0.1:9"):
         run_cohort(a_cohort, tmp_path / "out", HowToPredict(), dask="tcp://127.0.0.1:9")
+
+
+def test_a_run_with_an_atlas_gives_each_row_its_place_and_says_who_has_none(llnm, cohort, a_cohort, tmp_path):
+    table = read_table(a_cohort)
+    table.loc[2, "side"] = ""
+    table.to_csv(a_cohort, index=False)
+    template = thyroid_template()
+    risk_atlas(template, *planted_places(template, 300, seed=1)).save(tmp_path / "atlas")
+    code, _, err = llnm("cohort", "run", a_cohort, "--atlas", tmp_path / "atlas", "--out", tmp_path / "out")
+    assert code == 0, err
+    placed, unknown = pd.read_parquet(tmp_path / "out" / "results.parquet").to_dict("records")
+    assert placed["location_region"].startswith(f"{table.at[0, 'side']} lobe")
+    assert 0 < placed["location_atlas_interval_low"] < placed["location_atlas_probability"] < 1
+    assert (placed["location_place_ras_mm_x"] > 0) == (table.at[0, "side"] == "right")
+    assert unknown["location_region"] is None and "side is empty" in unknown["warnings"]
+    code, _, err = llnm("cohort", "run", a_cohort, "--atlas", tmp_path, "--out", tmp_path / "other")
+    assert code == 2 and "atlas.json" in err

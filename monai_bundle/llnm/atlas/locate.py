@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from llnm.atlas.model import NOTICE, Atlas
+from llnm.atlas.model import ABOUT, NOTICE, Atlas
 from llnm.atlas.place import Place, PlaneMasks, check_side, place_patient
 from llnm.case import Plane
 from llnm.errors import InputError
-from llnm.pipeline import MeasuredView
+from llnm.pipeline import MeasuredView, Prediction
+from llnm.weights import file_sha256
 
 # A nodule's centre may lie a little outside the template's capsule.
 NEAR_MM = 3.0
@@ -100,6 +103,31 @@ def location_fields(
             "build one with: llnm atlas build --method beta"
         )
     return found.in_result, warnings
+
+
+@dataclass(frozen=True)
+class LocateRow:
+    """The atlas in `folder` for `llnm cohort run`; `content` tells one atlas from another of the same name."""
+
+    folder: Path
+    content: str
+
+    @classmethod
+    def of(cls, folder: Path) -> LocateRow:
+        """Raises InputError for a folder that holds no atlas."""
+        _loaded(folder)
+        return cls(folder, " ".join(file_sha256(folder / name) for name in (ABOUT, "risk.nii.gz")))
+
+    def __call__(self, prediction: Prediction, cells: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+        """The fields of a row that says the side; a warning where it does not, since the rest of the result stands."""
+        if not cells.get("side"):
+            return {}, ["atlas: side is empty, so the nodule has no place in it; fill the column with left or right"]
+        return location_fields(prediction.views, cells["side"], _loaded(self.folder))
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path) -> Atlas:
+    return Atlas.load(folder)
 
 
 def at_place(place: Place, atlas: Atlas) -> LocationRisk:

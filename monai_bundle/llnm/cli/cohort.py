@@ -46,6 +46,10 @@ def run(
     weights: Annotated[Path | None, typer.Option(help="Folder with the three bundles, not the shipped ones.")] = None,
     report_encoder: Annotated[Path | None, typer.Option(help="Folder with another BERT, 768 wide.")] = None,
     threshold: Annotated[float, typer.Option(help="Probability from which the decision is positive.")] = 0.5,
+    abstain: Annotated[
+        bool, typer.Option(help="Decide only where one answer is left at the coverage of the calibration.")
+    ] = False,
+    atlas: Annotated[Path | None, typer.Option(help="Atlas folder: the risk by location, of rows with a side.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the margin samples.")] = 0,
 ) -> None:
     """Predict every patient of a cohort; who cannot be predicted is listed with the reason.
@@ -66,7 +70,12 @@ def run(
         raise InputError(f"threshold: {threshold} is no probability between 0 and 1; give for example 0.5")
     if calibration is not None:
         Calibration.from_file(calibration)
-    how = HowToPredict(weights, report_encoder, calibration, preset, threshold, explain, seed)
+    locate = None
+    if atlas is not None:
+        from llnm.atlas.locate import LocateRow
+
+        locate = LocateRow.of(atlas)
+    how = HowToPredict(weights, report_encoder, calibration, preset, threshold, explain, seed, abstain, locate)
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task("Patients", total=None)
         found = run_cohort(

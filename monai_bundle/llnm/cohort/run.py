@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
@@ -23,12 +23,25 @@ from llnm.errors import MissingExtraError
 from llnm.files import whole_file, write_text
 from llnm.weights import BUNDLES, file_sha256, weights_file
 
+if TYPE_CHECKING:
+    from llnm.pipeline import Prediction
+
 RESULTS = "results.parquet"
 # Columns of the table that name files or free text, and those that a result has itself.
 _NOT_KEPT = ("transverse", "longitudinal", "report", "patient_id")
 # Of lists of numbers, which columns they become.
 _ENDS = {"interval": ("low", "high"), "ras_mm": ("x", "y", "z")}
 Cells = Mapping[str, str]
+
+
+class Locate(Protocol):
+    """Gives the atlas fields of `location` in a result, and warnings, of a prediction and its row; a dataclass.
+
+    `llnm.atlas.locate.LocateRow` is one. The atlas is built from cohorts, so this room does not know it.
+    """
+
+    def __call__(self, prediction: Prediction, cells: Cells) -> tuple[dict[str, Any], list[str]]:
+        """Fields and warnings."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,8 @@ class HowToPredict:
     threshold: float = 0.5
     explain: str = "none"
     seed: int = 0
+    abstain: bool = False
+    locate: Locate | None = None
 
     def key(self) -> str:
         """A text that differs where a result could differ."""
@@ -105,8 +120,13 @@ def _predict_row(cells: Cells, folder: Path, how: HowToPredict) -> dict[str, Any
         preset=how.preset,
         threshold=how.threshold,
         seed=how.seed,
+        abstain=how.abstain,
     )
-    return flat(as_result(prediction, contributions(prediction, how.explain), METHODS[how.explain]))
+    located: dict[str, Any] = {}
+    if how.locate is not None:
+        located, doubts = how.locate(prediction, cells)
+        prediction = replace(prediction, warnings=(*prediction.warnings, *doubts))
+    return flat(as_result(prediction, contributions(prediction, how.explain), METHODS[how.explain], located))
 
 
 def _write(path: Path, answer: Mapping[str, Any]) -> None:
