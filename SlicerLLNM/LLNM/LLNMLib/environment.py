@@ -19,7 +19,7 @@ from LLNMLib.interfaces import EnvironmentReport, Problem, logic_error
 from LLNMLib.runner import child_environment
 
 OLDEST, NEWEST = (3, 10), (3, 13)
-OLDEST_LLNM = (0, 3)
+OLDEST_LLNM = (0, 1)
 PACKAGE = "slicer-llnm"
 _VERSION_CODE = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
 _REPAIR = "make or repair the environment in the panel under Compute"
