@@ -4,14 +4,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import slicer
+from vtk.util.numpy_support import vtk_to_numpy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# slicer-core takes each folder named `slicer` on the path for a part of itself and imports what is in it; this is none.
-sys.path[:] = [entry for entry in sys.path if Path(entry) != REPOSITORY / "tests"]
 sys.path.insert(0, str(REPOSITORY / "SlicerLLNM" / "LLNM"))
-
-import slicer  # noqa: E402
-from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
 
 from LLNMLib.interfaces import PLANES  # noqa: E402
 
@@ -60,7 +57,7 @@ def _labels(node, segment):
 
 def _references(node):
     roles = (node.GetNthNodeReferenceRole(number) for number in range(node.GetNumberOfNodeReferenceRoles()))
-    return tuple(sorted((role, node.GetNodeReferenceID(role)) for role in roles))
+    return tuple(sorted((role, node.GetNodeReferenceID(role)) for role in roles if node.GetNodeReferenceID(role)))
 
 
 def a_view(rows=60, columns=80, colour=False, seed=0):

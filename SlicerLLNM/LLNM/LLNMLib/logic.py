@@ -358,7 +358,11 @@ class LLNMLogic:
                     call = Call(ask, f"Outlining the {structure}, {plane} view")
                     yield call
                     if call.value.any():
-                        found.setdefault(plane, {})[structure] = call.value
+                        # A server outlines every nodule; the prediction is about one, the largest.
+                        target = masks.largest_part(call.value) if structure == "nodule" else call.value
+                        found.setdefault(plane, {})[structure] = target
+                        if target.sum() < call.value.sum():
+                            task.tell(f"{plane}: the server outlined several nodules; the largest one is kept")
                     else:
                         task.tell(f"{plane}: the server found no {structure}")
         prediction.put_masks(patient, found, masks.SERVER, keep_corrections=keep)

@@ -121,6 +121,21 @@ def corrected(segmentation: Any | None, structure: str, volume: Any) -> np.ndarr
     return None if as_drawn else mask
 
 
+def largest_part(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part (8-neighbourhood) of a mask: a prediction is about one nodule."""
+    if not mask.any():
+        return mask
+    parts = vtk.vtkImageConnectivityFilter()
+    parts.SetInputData(image_of(np.pad(mask, 1)[None].astype(np.uint8)))
+    parts.SetScalarRange(1, 1)
+    parts.SetExtractionModeToLargestRegion()
+    parts.SetLabelModeToConstantValue()
+    parts.SetLabelConstantValue(1)
+    parts.Update()
+    shape = (mask.shape[0] + 2, mask.shape[1] + 2)
+    return (vtk_to_numpy(parts.GetOutput().GetPointData().GetScalars()).reshape(shape) > 0)[1:-1, 1:-1]
+
+
 def write_segmentation(segmentation: Any, path: Path) -> None:
     """Write a segmentation as .seg.nrrd with names, colours and terminology; raises LogicError if that fails."""
     scene = segmentation.GetScene()

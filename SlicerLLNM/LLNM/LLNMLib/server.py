@@ -86,10 +86,10 @@ class LabelServer:
         except LogicError as error:
             self._headers = {}
             # MONAILabel answers 500 where the identity provider refuses a password.
-            raise _wrong_login(self.address) if error.problem.kind == "ServerFailed" else error from error
+            raise _wrong_login(self.address, login) if error.problem.kind == "ServerFailed" else error from error
         except (ValueError, KeyError) as error:
             self._headers = {}
-            raise _wrong_login(self.address) from error
+            raise _wrong_login(self.address, login) from error
 
     def _wants_token(self) -> bool:
         """Whether the server has logins of its own; a server behind a guard of its own answers to the password."""
@@ -133,7 +133,7 @@ class LabelServer:
     def _refused(self, error: urllib.error.HTTPError) -> LogicError:
         with error:
             if error.code in {401, 403}:
-                return _wrong_login(self.address, error.code == 403)
+                return _wrong_login(self.address, self._login, error.code == 403)
             if error.code in {404, 405}:
                 text = f"{self.address}: it does not offer {urllib.parse.urlsplit(error.url).path}"
                 return logic_error("NotOffered", text, "check the address, or compute on this machine")
@@ -173,9 +173,14 @@ def _checked(address: str, login: Login | None) -> str:
     return parts.geturl()
 
 
-def _wrong_login(address: str, known: bool = False) -> LogicError:
+def _wrong_login(address: str, login: Login | None, known: bool = False) -> LogicError:
+    """What a refusal means; `known`: the server knows the user, who may not do that."""
     if known:
         return logic_error("WrongLogin", f"{address}: this user may not do that", "ask the server's administrator")
+    if login is None:
+        return logic_error(
+            "WrongLogin", f"{address}: the server asks for a login", "give a name and password or a token"
+        )
     return logic_error("WrongLogin", f"{address}: the server refused the login", "correct name and password or token")
 
 

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import vtk
-
 
 class Changes:
     """What happens to a scene inside one `transaction`."""
@@ -86,11 +84,10 @@ def remove_with_helpers(scene: Any, node: Any) -> None:
                 helpers.append(helper)
     scene.RemoveNode(node)
     for helper in helpers:
-        if scene.IsNodePresent(helper) and _referring(scene, helper) == 0:
+        if scene.IsNodePresent(helper) and not _is_referred_to(scene, helper):
             scene.RemoveNode(helper)
 
 
-def _referring(scene: Any, node: Any) -> int:
-    found = vtk.vtkCollection()
-    scene.GetReferencingNodes(node, found)
-    return found.GetNumberOfItems()
+def _is_referred_to(scene: Any, node: Any) -> bool:
+    others = (scene.GetNthNode(number) for number in range(scene.GetNumberOfNodes()))
+    return any(scene.IsNodeReferencingNodeID(other, node.GetID()) for other in others)
