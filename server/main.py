@@ -1,8 +1,8 @@
-"""The annotation server's MONAILabel app: study folder or PACS, models, trainers, scoring, and the campaign around them.
+"""The annotation server's MONAILabel app: study folder or PACS, models, trainers, scoring, and the campaign.
 
 Comes in: the app's folder, where the studies are, `--conf` pairs. Goes out: `LLNMApp`, whose methods the routes of
-`lib.api` call. Segmentation is `llnm.segmentation`, training `llnm.training`, the campaign `lib.campaign`; here they are
-only joined. Start it with `python -m server`, which also keeps the gate (`lib.security`); README.md says how.
+`lib.api` call. Segmentation is `llnm.segmentation`, training `llnm.training`, the campaign `lib.campaign`; here they
+are only joined. Start it with `python -m server`, which also keeps the gate (`lib.security`); README.md says how.
 """
 
 from __future__ import annotations

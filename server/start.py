@@ -1,7 +1,7 @@
 """The start command: checks that it is safe to listen where it is asked to, then serves.
 
-Comes in: options. Goes out: a running server, or one line that says what to do. MONAILabel's own start command listens on
-all interfaces without authentication and with CORS open; this one listens on loopback, and elsewhere only with
+Comes in: options. Goes out: a running server, or one line that says what to do. MONAILabel's own start command listens
+on all interfaces without authentication and with CORS open; this one listens on loopback, and elsewhere only with
 authentication. Nothing is downloaded.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.configs import ABOUT
+from lib.configs import ABOUT, read_conf
 
 from llnm.errors import InputError, LLNMError
 
@@ -64,6 +64,7 @@ def serve(options: argparse.Namespace) -> None:
         raise InputError("--studies: none given; give the folder with the images, or a DICOMweb address")
     check_listening(options.host, has_users=bool(options.tokens or options.oidc), has_tls=bool(options.ssl_certfile))
     state = state_folder(options.studies, options.state)
+    read_conf(dict(options.conf or ()))  # before anything heavy is loaded
     prepare(options.studies, state, dict(options.conf or ()), options.port)
     authenticator, login = users(options.tokens, options.oidc)
     from lib.api import create_application

@@ -50,7 +50,7 @@ class AnnotationClient:
         verify: bool | str = True,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """`token`: where the server asks for one. `annotator`: the name, where it does not. `verify`: as in requests."""
+        """`token`: where the server wants one. `annotator`: the name, where it does not. `verify`: as in requests."""
         self.address, self.annotator, self.timeout_s = address.rstrip("/"), annotator, timeout_s
         self.session = requests.Session()
         self.session.verify = verify
@@ -94,12 +94,15 @@ class AnnotationClient:
         box: Sequence[float] | None = None,
         label: str | None = None,
     ) -> tuple[LabelArray, dict[str, Any]]:
-        """(frame, row, column) label values and what is said of them; `point` [x, y] and `box` [x0, y0, x1, y1] in pixels."""
+        """(frame, row, column) label values and what is said of them.
+
+        `point` [x, y] and `box` [x0, y0, x1, y1] in pixels, for the model `interactive`.
+        """
         given = {"point": point, "box": box, "label": label}
         params = {name: value for name, value in given.items() if value is not None}
         answer = self._ask("POST", f"/infer/{model}", params={"image": image}, data={"params": json.dumps(params)})
         head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode()
-        parts = {
+        parts: dict[str, Any] = {
             str(part.get_param("name", header="content-disposition")): part.get_payload(decode=True)
             for part in BytesParser().parsebytes(head + answer.content).walk()
             if not part.is_multipart()
@@ -116,7 +119,7 @@ class AnnotationClient:
         submission: str | None = None,
         tag: str = "final",
     ) -> dict[str, Any]:
-        """Send a label, (row, column) or (frame, row, column) with 1 nodule and 2 gland; on the server's disk on return.
+        """Send a label, (row, column) or (frame, row, column), 1 nodule and 2 gland; on the server's disk on return.
 
         `structures`: what was drawn, also where nothing was found. `submission`: a name for this label, under which it
         counts once however often it is sent.

@@ -1,7 +1,7 @@
 """What the annotation server is made of: its labels, its models, and the settings that one process runs with.
 
-Comes in: options of the command line, `--conf NAME VALUE` pairs. Goes out: frozen values that everything under `server/`
-reads from here; the numbers and codes of a label stand nowhere else.
+Comes in: options of the command line, `--conf NAME VALUE` pairs. Goes out: frozen values that everything under
+`server/` reads from here; the numbers and codes of a label stand nowhere else.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def matrix(fill):
 
 def grid_of_volume(path, node_class="vtkMRMLScalarVolumeNode"):
     """Size and IJK-to-RAS matrix of a volume."""
-    scene, node = load(node_class, "vtkMRMLNRRDStorageNode", path)
+    _scene, node = load(node_class, "vtkMRMLNRRDStorageNode", path)
     components = node.GetImageData().GetNumberOfScalarComponents()
     return {
         "size": node.GetImageData().GetDimensions(),
@@ -41,7 +41,7 @@ def grid_of_volume(path, node_class="vtkMRMLScalarVolumeNode"):
 
 def grids_of_segments(path):
     """Of each segment: name, terminology, size of its grid, matrix, number of pixels, and its centre in RAS."""
-    scene, node = load("vtkMRMLSegmentationNode", "vtkMRMLSegmentationStorageNode", path)
+    _scene, node = load("vtkMRMLSegmentationNode", "vtkMRMLSegmentationStorageNode", path)
     segmentation = node.GetSegmentation()
     segments = []
     for index in range(segmentation.GetNumberOfSegments()):

@@ -27,8 +27,8 @@ Params = Annotated[dict[str, Any] | None, Body()]
 def jobs_router(app: LLNMApp) -> APIRouter:
     """The routes; starting and stopping a training is for admins (`lib.security.gate`)."""
     router = APIRouter()
-    for kind, prefix, tag in (("train", "/train/", "Train"), ("scoring", "/scoring/", "Scoring")):
-        _watch_routes(router, kind, prefix, tag)
+    _watch_routes(router, "train", "/train/", "Train")
+    _watch_routes(router, "scoring", "/scoring/", "Scoring")
     _watch_routes(router, "batch_infer", "/batch/infer", "Infer")
     _start_routes(router, app)
     return router

@@ -236,7 +236,7 @@ def write_label(path: Path, label: LabelMap, geometry: Geometry) -> None:
 
 def segment_header(structures: Sequence[Structure]) -> dict[str, str]:
     """What 3D Slicer reads about each segment: name, value, colour and terminology."""
-    header = {}
+    header: dict[str, str] = {}
     for number, name in enumerate(structures):
         label = LABELS[name]
         header |= {

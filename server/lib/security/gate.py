@@ -1,8 +1,8 @@
 """The gate: ASGI middleware that every request passes before anything reads it.
 
 Comes in: a request. Goes out: the same request with its `User` in `scope["state"]`, or an answer that refuses it:
-421 for a host name that is not ours (a page that rebinds its name to loopback), 403 for a page of another origin and for
-a role that does not suffice, 401 without a good token, 413 for a body over the limit, counted as it arrives.
+421 for a host name that is not ours (a page that rebinds its name to loopback), 403 for a page of another origin and
+for a role that does not suffice, 401 without a good token, 413 for a body over the limit, counted as it arrives.
 """
 
 from __future__ import annotations
@@ -73,18 +73,22 @@ class Gate:
         await self._pass_on(scope, receive, send, headers, largest)
 
     def _judge(self, headers: Headers, method: str, path: str) -> tuple[User, tuple[int, str] | None]:
+        """The sender, and what to refuse the request with, if it is refused."""
         host = headers.get("host", "").lower()
+        origin = headers.get("origin")
         if _without_port(host) not in self.hosts:
             return LOCAL, (421, "host: this server does not answer to that name; see --allowed-host")
-        origin = headers.get("origin")
         if origin is not None and origin.split("://")[-1].lower() != host:
             return LOCAL, (403, "origin: pages of other sites may not call this server")
-        if self.authenticator is None:
-            return LOCAL, None
+        return (LOCAL, None) if self.authenticator is None else self._know(headers, method, path)
+
+    def _know(self, headers: Headers, method: str, path: str) -> tuple[User, tuple[int, str] | None]:
+        """`_judge` where users are known by their tokens."""
         if (method, path) in OPEN:
             return User("anonymous", "annotator"), None
         kind, _, token = headers.get("authorization", "").partition(" ")
-        user = self.authenticator.user(token.strip()) if kind.lower() == "bearer" and token else None
+        known = self.authenticator.user(token.strip()) if self.authenticator and kind.lower() == "bearer" else None
+        user = known if token else None
         if user is None:
             return LOCAL, (401, "authorization: send a good token as: Authorization: Bearer TOKEN")
         needed = needed_role(method, path)
@@ -143,7 +147,7 @@ def needed_role(method: str, path: str) -> str:
 
 
 def current_user(request: Request) -> User:
-    """FastAPI dependency: who sends the request. Where nobody is told apart, the header `X-Annotator` gives the name."""
+    """FastAPI dependency: who sends the request; where nobody is told apart, the header `X-Annotator` names them."""
     user: User = request.scope.get("state", {}).get("user", LOCAL)
     if user.local and (name := request.headers.get("x-annotator")):
         return User(name[:64], user.role, local=True)

@@ -1,8 +1,8 @@
 """Users of an OpenID Connect provider, by the settings MONAILabel has for it (`MONAI_LABEL_AUTH_*`).
 
-Comes in: a signed token. Goes out: the user it names. MONAILabel's own check passes no list of algorithms to PyJWT, which
-therefore refuses every token; this one takes the provider's published keys, asymmetric signatures alone, and checks
-issuer, audience and expiry.
+Comes in: a signed token. Goes out: the user it names. MONAILabel's own check passes no list of algorithms to PyJWT,
+which therefore refuses every token; this one takes the provider's published keys, asymmetric signatures alone, and
+checks issuer, audience and expiry.
 """
 
 from __future__ import annotations

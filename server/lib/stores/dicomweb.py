@@ -1,9 +1,9 @@
 """A PACS over DICOMweb as the datastore: ultrasound images come in, SEG objects go back.
 
-Comes in: the service's address. Goes out: images by `study/series/instance.dcm` (a series of ultrasound holds images of
-several sizes, so each instance is an image of its own). Labels are kept here first, as in a study folder; a final one is
-then sent as DICOM SEG. Where the PACS does not answer, the label is safe, and is sent with the next one or at the next
-start.
+Comes in: the service's address. Goes out: images by `study/series/instance.dcm` (a series of ultrasound holds images
+of several sizes, so each instance is an image of its own). Labels are kept here first, as in a study folder; a final
+one is then sent as DICOM SEG. Where the PACS does not answer, the label is safe, and is sent with the next one or at
+the next start.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def segmentation_objects(source: Path, label: LabelMap, by_person: bool = True) 
     image = pydicom.dcmread(source)
     series = generate_uid()
     masks = {name: structure_mask(label, name) for name in label.structures}
-    objects = []
+    objects: list[Dataset] = []
     for frame in range(label.values.shape[0]):
         drawn = {name: mask[frame] for name, mask in masks.items() if mask[frame].any()}
         if drawn:

@@ -1,4 +1,4 @@
-"""Fine-tunes a segmentation network on the team's labels, from the shipped weights, and keeps it only if it is no worse.
+"""Fine-tunes a segmentation network on the team's labels, from the shipped weights; kept only if it is no worse.
 
 Comes in: labelled images with their patients. Goes out: a published version, or a record of why there is none. Some
 patients never train but judge: the new weights and those in use are measured on them, by the same `segment` that

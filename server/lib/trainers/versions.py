@@ -41,7 +41,7 @@ class Versions:
     def current(self, structure: Structure) -> Path | None:
         """Weights in use, or None where the shipped ones are.
 
-        The pointer is looked at each time, since another process publishes; the weights' hash is checked once a version.
+        The pointer is looked at each time, since another process publishes; a version's hash is checked once.
         """
         pointer = self.home(structure) / POINTER
         stamp = pointer.stat().st_mtime_ns if pointer.is_file() else 0
