@@ -38,7 +38,7 @@ $(UV):
 # Columns of cohort.csv: 5 age, 6 sex, 7 and 8 the spacings.
 cell = "$$(awk -F, 'NR == 2 {print $$$(1)}' demo/patient/cohort.csv)"
 demo: setup
-	rm -rf demo
+	rm -rf demo/patient demo/result
 	$(BIN)/llnm simulate --patients 1 --seed 17 --out demo/patient
 	$(BIN)/llnm predict --transverse demo/patient/images/P1_transverse.png \
 	  --longitudinal demo/patient/images/P1_longitudinal.png --report demo/patient/reports/P1.txt \

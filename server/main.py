@@ -28,6 +28,7 @@ from lib.strategies import CampaignStrategy, open_desk
 from lib.trainers import FineTune, LabelledImage, Versions
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import ImageNotFoundException
+from monailabel.utils.async_tasks.task import AsyncTask
 
 from llnm.case import Structure
 from llnm.errors import InputError
@@ -84,14 +85,19 @@ class LLNMApp(MONAILabelApp):
         return {name: CampaignStrategy(self.desk, name) for name in self.desk.names}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
-        """How much annotators had to correct."""
-        return build_scoring()
+        """What the strategies go by, and how much annotators had to correct."""
+        return build_scoring(self.desk, self.versions)
 
     def on_init_complete(self) -> None:
         """Clear up after a kill, and offer the images to the campaign without keeping the first request waiting."""
         self.store.recover()
         self.versions.recover()
-        threading.Thread(target=self.refresh_pool, name="pool", daemon=True).start()
+        threading.Thread(target=self._fill_pool, name="pool", daemon=True).start()
+
+    def _fill_pool(self) -> None:
+        self.refresh_pool()
+        if self.settings.score_at_start and self.desk.unscored():
+            AsyncTask.run("scoring", request={"method": "pool"})
 
     @property
     def store(self) -> StudyFolder:
@@ -138,6 +144,11 @@ class LLNMApp(MONAILabelApp):
         except concurrent.futures.TimeoutError:
             waiting.cancel()
             raise
+
+    def scoring(self, request: Mapping[str, Any], datastore: StudyFolder | None = None) -> dict[str, Any]:
+        """One scoring method, in a process of its own."""
+        self.refresh_pool()
+        return self._scoring_methods[request["method"]](request, self.store)
 
     def infer(self, request: Mapping[str, Any], datastore: StudyFolder | None = None) -> dict[str, Any]:
         """Inference for MONAILabel's batch task: the image by its id alone, the label kept under its tag."""
@@ -187,6 +198,7 @@ class LLNMApp(MONAILabelApp):
         record = {"annotator": annotator, "label_info": info or [], "seconds": params.get("seconds")}
         label = replace(label, record=record)
         if tag == FINAL:
+            self.refresh_pool()  # right after a start the campaign may not have been offered this image yet
             self._submit_to_campaign(image, label, annotator, params)
         self.store.keep_label(image, label, tag)
         return {"image": image, "label": image, "structures": list(label.structures), **self.store.sent(image, tag)}
@@ -209,7 +221,12 @@ class LLNMApp(MONAILabelApp):
     def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """One training, in a process of its own; what is wrong with its input ends it with one line."""
         try:
-            return self._trainers[request["model"]](request, self.store)
+            self.refresh_pool()
+            record = self._trainers[request["model"]](request, self.store)
+            if record["published"] and request["model"] == self.desk.structure:
+                # What the new version is unsure of is what the next images are chosen by.
+                self._scoring_methods["pool"]({}, self.store)
+            return record
         except InputError as error:
             print(f"error: {error}", flush=True)
             raise SystemExit(error.exit_code) from None

@@ -67,6 +67,7 @@ class AppSettings:
     models: tuple[str, ...] = MODELS
     training: TrainingSettings = TrainingSettings()
     campaign: Mapping[str, Any] = field(default_factory=dict)
+    score_at_start: bool = True
 
     @property
     def structures(self) -> tuple[Structure, ...]:
@@ -92,15 +93,16 @@ _TRAINING: dict[str, type] = {
     "seed": int,
     "threads": int,
 }
+_SWITCH = {"yes": True, "no": False}
 # `state` is put there by the start command, for the processes that training runs in.
-_OWN = ("models", "state")
+_OWN = ("models", "state", "score_at_start")
 
 
 def read_conf(conf: Mapping[str, str]) -> AppSettings:
     """The settings behind `--conf` pairs; raises InputError for a name or value that is not known."""
     unknown = set(conf) - set(_OWN) - set(_TRAINING) - set(_CAMPAIGN)
     if unknown:
-        known = ", ".join(sorted({"models", *_TRAINING, *_CAMPAIGN}))
+        known = ", ".join(sorted({"models", "score_at_start", *_TRAINING, *_CAMPAIGN}))
         raise InputError(f"--conf {min(unknown)}: there is no such setting; choose from {known}")
     models = tuple(name.strip() for name in conf.get("models", "all").split(",") if name.strip())
     if models in ((), ("all",)):
@@ -111,7 +113,10 @@ def read_conf(conf: Mapping[str, str]) -> AppSettings:
     training = TrainingSettings(**_values(conf, _TRAINING))
     if training.epochs < 1 or training.batch_size < 1 or not 0 < training.held_back_share < 1:
         raise InputError("--conf epochs, batch_size, held_back_share: give 1 or more, and a share between 0 and 1")
-    return AppSettings(models, training, _values(conf, _CAMPAIGN))
+    score = conf.get("score_at_start", "yes")
+    if score not in _SWITCH:
+        raise InputError(f"--conf score_at_start: {score!r} is not known; give yes or no")
+    return AppSettings(models, training, _values(conf, _CAMPAIGN), _SWITCH[score])
 
 
 def _values(conf: Mapping[str, str], kinds: Mapping[str, type]) -> dict[str, Any]:

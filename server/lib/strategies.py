@@ -82,6 +82,10 @@ class CampaignDesk:
         """Take a label; a second one of the same annotator replaces the first. Raises the campaign's errors."""
         self.campaign.submitted(image, annotator, mask, seconds, submission=submission, revise=True)
 
+    def unscored(self) -> bool:
+        """Whether the pool knows nothing of some image that the campaign offers."""
+        return not self._offered <= set(self.pool().images)
+
     def agreed(self, structure: Structure) -> list[AgreedLabel]:
         """Settled masks of a structure, if it is the campaign's."""
         return self.campaign.agreed() if structure == self.structure else []

@@ -28,6 +28,8 @@ class ServerProcess:
     def start(self) -> ServerProcess:
         """Start it and wait until it answers."""
         command = [sys.executable, "-m", "server", "--studies", str(self.studies), "--port", str(self.port)]
+        # Looking at all images at the start is tested by itself; elsewhere it would only take time.
+        command += ["--conf", "score_at_start", "no"]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(

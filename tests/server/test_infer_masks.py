@@ -62,7 +62,7 @@ def label_of(client, params):
     data = {"params": json.dumps(params)}
     query = {"image": IMAGE, "output": "image"}
     content = client._ask("POST", "/infer/interactive", params=query, data=data).content
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813
 
     return sitk.GetArrayFromImage(client._read(content))
 

@@ -28,7 +28,7 @@ def provider():
     }
 
     class Answers(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802 - the library's name
+        def do_GET(self):
             documents = {
                 "/realm/.well-known/openid-configuration": {
                     "issuer": f"{address}/realm",

@@ -73,7 +73,7 @@ def test_a_label_is_whole_after_kill_in_the_middle_of_submits(serve, study, simu
         assert np.array_equal(client.label(image)[0, 2:], settled), image
     status = requests.get(f"{server.address}/campaign/status", timeout=60).json()
     assert status and client.info()["datastore"]["completed"] == len(images)
-    left = [path for path in (*study.rglob(".part-*"), *study.rglob("*.tmp"))]
+    left = [*study.rglob(".part-*"), *study.rglob("*.tmp")]
     assert not left, left
 
 
@@ -119,6 +119,21 @@ def orphans(study):
         if "monailabel.interfaces.utils.app" in command and environment.get("MONAI_LABEL_STUDIES") == str(study):
             found.append(process.pid)
     return found
+
+
+def test_scoring_tells_the_strategies_of_every_image(shared_server):
+    from lib.activelearning import Pool
+
+    client = AnnotationClient(shared_server.address, annotator="reader")
+    client.next_image("random")  # by now every image has been offered
+    task = client._ask("POST", "/scoring/pool").json()
+    while task["status"] in {"SUBMITTED", "RUNNING"}:
+        time.sleep(0.5)
+        task = client._ask("GET", "/scoring/").json()
+    assert task["status"] == "DONE", task["details"]
+    pool = Pool.load(shared_server.studies / ".llnm" / "campaign" / "pool.npz")
+    assert set(pool.images) >= {path.name for path in shared_server.studies.glob("P*.png")}
+    assert np.isfinite(pool.features).all() and ((pool.uncertainty > 0) & (pool.uncertainty < 1)).all()
 
 
 def test_too_few_labels_to_learn_from_is_said_in_one_line(shared_server):
