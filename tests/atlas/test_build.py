@@ -67,7 +67,7 @@ def test_a_cohort_becomes_an_atlas_folder_that_other_tools_read(built):
     assert found.placed == PATIENTS and found.failed == 0
     assert atlas.method == "beta" and atlas.about["patients"] == PATIENTS
     assert atlas.about["registration_mean_dice"] > 0.99
-    assert json.loads((out / "atlas.json").read_text())["notice"].startswith("research use only")
+    assert json.loads((out / "atlas.json").read_text())["notice"].startswith("Research use only")
     values, affine = read_volume(out / "risk.nrrd")
     assert np.array_equal(values, atlas.risk, equal_nan=True) and np.allclose(affine, atlas.template.affine, atol=1e-4)
     assert (out / "errors.csv").read_text().splitlines() == ["row,patient_id,kind,reason"]

@@ -117,7 +117,7 @@ def test_bundle_inference_gives_the_probabilities_of_predict(cohort, predictions
     assert np.allclose(found["probability"], [prediction.risk.probability for prediction in predictions], atol=1e-4)
     levels = [prediction.risk.levels for prediction in predictions]
     assert np.allclose(found[["level_low", "level_medium", "level_high"]], pd.DataFrame(levels), atol=1e-4)
-    assert found["note"].str.contains("research use only; not a medical device").all()
+    assert found["note"].str.contains("Research use only; not a medical device").all()
     assert list(found["patient_id"]) == [prediction.case.patient for prediction in predictions]
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from llnm import __version__
+from llnm import NOTICE, __version__
 from llnm.atlas.capsule import CapsuleCurve, capsule_curve
 from llnm.atlas.mesh import MESH, write_mesh
-from llnm.atlas.model import NOTICE, REGIONS_TABLE, Atlas, Template, write_volume
+from llnm.atlas.model import REGIONS_TABLE, Atlas, Template, write_volume
 from llnm.atlas.place import Place, PlaneMasks, check_side, place_patient
 from llnm.atlas.risk import RegionRisk, region_risks, risk_atlas
 from llnm.atlas.template import read_template, thyroid_template

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llnm.atlas.model import ABOUT, NOTICE, Atlas
+from llnm import NOTICE
+from llnm.atlas.model import ABOUT, Atlas
 from llnm.atlas.place import Place, PlaneMasks, check_side, place_patient
 from llnm.case import Plane
 from llnm.errors import InputError

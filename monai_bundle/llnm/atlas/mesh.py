@@ -11,7 +11,8 @@ import numpy as np
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
-from llnm.atlas.model import NOTICE, Atlas
+from llnm import NOTICE
+from llnm.atlas.model import Atlas
 from llnm.errors import MissingExtraError
 from llnm.files import whole_file
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
+from llnm import NOTICE
 from llnm.errors import InputError
 from llnm.files import whole_file, write_text
 
@@ -31,7 +32,6 @@ SCHEMA_VERSION = "1.0"
 REGIONS_TABLE = "regions.csv"
 # NIfTI readers turn "not a number" into 0, which would read as "no risk"; in the files a blank voxel holds this.
 BLANK = np.float32(-1.0)
-NOTICE = "research use only; not a medical device"
 # RAS to the LPS of SimpleITK.
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

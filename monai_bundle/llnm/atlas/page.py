@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from llnm import __version__
+from llnm import NOTICE, __version__
 from llnm.atlas.colours import NO_EVIDENCE, YLORRD, colours_of
 from llnm.atlas.marker import Marker
 from llnm.atlas.model import REGIONS_TABLE, Atlas
@@ -29,7 +29,6 @@ from llnm.files import write_text
 from llnm.html import page_template
 
 Context = dict[str, Any]
-PAGE_NOTICE = "Research use only; not a medical device."
 # One byte a voxel and volume: 255 is blank, else 254 steps.
 _BLANK, _STEPS = 255, 254
 _SLICE_PIXELS = 300
@@ -71,7 +70,7 @@ def render_page(atlas: Atlas, marker: Marker | None = None, counted: Sequence[Co
     grid = grid_of(atlas)
     top = _top(grid.risk)
     return page_template("llnm.atlas", "atlas.html").render(
-        notice=PAGE_NOTICE,
+        notice=NOTICE,
         version=__version__,
         summary=_summary(atlas),
         notes=_notes(atlas, grid),

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from llnm import NOTICE
 from llnm.atlas.colours import NO_EVIDENCE, colours_of
 from llnm.atlas.marker import Marker
-from llnm.atlas.model import BLANK, NOTICE, Atlas, write_volume
+from llnm.atlas.model import BLANK, Atlas, write_volume
 from llnm.atlas.surface import grid_of, surface_of
 from llnm.errors import MissingExtraError
 from llnm.files import whole_file, write_text

@@ -15,6 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.transforms import MapTransform, Transform
 
+from llnm import NOTICE
 from llnm.cohort.table import read_patient, read_table, rows
 from llnm.errors import InputError
 from llnm.files import write_text
@@ -93,8 +94,8 @@ class WritePredictions:
     def __init__(self, folder: str | Path, bundle_root: str | Path) -> None:
         self.folder = Path(folder)
         weights = metadata("llnm", Path(bundle_root).resolve().parent)["weights"]
-        simulated = "; weights trained on simulated patients" if weights["trained_on_simulated_patients"] else ""
-        self.note = f"research use only; not a medical device{simulated}"
+        simulated = " Weights trained on simulated patients." if weights["trained_on_simulated_patients"] else ""
+        self.note = f"{NOTICE}{simulated}"
         self.lines: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
