@@ -233,7 +233,8 @@ class LLNMApp(MONAILabelApp):
 
     def labelled(self, structure: Structure) -> Sequence[LabelledImage]:
         """What the team has drawn of a structure: the campaign's settled masks, and final labels outside of it."""
-        agreed = {label.image: label for label in self.desk.agreed(structure)}
+        there = set(self.store.list_images())
+        agreed = {label.image: label for label in self.desk.agreed(structure) if label.image in there}
         open_in_campaign = self.desk.images(structure) - set(agreed)
         images = []
         for image in self.store.get_labeled_images():

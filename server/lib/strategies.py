@@ -115,11 +115,15 @@ class CampaignStrategy(Strategy):
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Id, lease and seconds left of an image for `request["annotator"]`; empty where nothing is left."""
-        leases = self.desk.campaign.next_images(request["annotator"], self.name, 1)
-        if not leases:
-            return {}
-        lease = leases[0]
-        return {"id": lease.image, "lease": lease.id, "expires_in_s": round(lease.expires - time.time(), 1)}
+        annotator = request["annotator"]
+        there = set(self.desk.store.list_images())
+        while leases := self.desk.campaign.next_images(annotator, self.name, 1):
+            lease = leases[0]
+            if lease.image in there:
+                return {"id": lease.image, "lease": lease.id, "expires_in_s": round(lease.expires - time.time(), 1)}
+            # Removed from the folder since the campaign began.
+            self.desk.campaign.release(lease.id, annotator, skip=True)
+        return {}
 
 
 def open_desk(state: Path, settings: Mapping[str, Any], store: StudyFolder) -> CampaignDesk:

@@ -220,6 +220,7 @@ def test_a_body_over_the_limit_is_refused_with_and_without_a_length(guarded, peo
     assert ask(guarded, "PUT", path, token, files={"label": ("a.nrrd", big)}).status_code == 413
 
     def trickle():
+        yield b'--x\r\nContent-Disposition: form-data; name="label"; filename="a.nrrd"\r\n\r\n'
         for start in range(0, len(big), 1 << 16):
             yield big[start : start + (1 << 16)]
 

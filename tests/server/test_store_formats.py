@@ -108,6 +108,8 @@ def test_the_copy_has_the_frames_pixels_and_its_colour_and_nothing_about_the_pat
             assert np.array_equal(pixels[0], frame.colour), image
         else:
             assert np.abs(pixels[len(pixels) // 2] / 255 - frame.pixels).max() < 0.003, image
+            again = load_image(copy)
+            assert (again.spacing_mm, again.region) == (frame.spacing_mm, frame.region) or "loop" in image, image
         assert b"Somebody" not in copy.read_bytes()
 
 

@@ -8,9 +8,10 @@ DICOM headers name the patient. Image and label then share one grid by construct
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from llnm.errors import InputError
 from llnm.files import whole_file
 from llnm.imaging import load_image
 from llnm.imaging.cine import Cine, open_cine
+from llnm.imaging.declared import FIELD
 from llnm.imaging.reading import is_volume, read_header
 
 if TYPE_CHECKING:
@@ -85,8 +87,11 @@ class SourceImage:
         """
         import SimpleITK as sitk  # noqa: N813
 
-        values = self._stacked() if self.is_cine else _display(self.frame())[None]
+        frame = None if self.is_cine else self.frame()
+        values = self._stacked() if frame is None else _display(frame)[None]
         image = self.geometry.to_itk(values, is_vector=values.ndim == 4)
+        if frame is not None:
+            image.SetMetaData(FIELD, json.dumps(_known_of(frame)))
         with whole_file(out) as temporary:
             # The name tells ITK the format; the temporary one would not.
             target = temporary.with_name(f"{temporary.name}.nrrd")
@@ -136,6 +141,17 @@ def _volume_geometry(path: Path, plain: Geometry) -> Geometry:
     if dimension == 3 and size == (columns, rows, frames):
         return Geometry(plain.shape, reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
     return plain
+
+
+def _known_of(frame: UltrasoundImage) -> dict[str, Any]:
+    """What `llnm` must know to measure on the copy as on the file (`llnm.imaging.declared`)."""
+    box = frame.region
+    return {
+        "spacing_mm": frame.spacing_mm,
+        "spacing_source": frame.spacing_source,
+        "region": None if box is None else [box.top, box.left, box.bottom, box.right],
+        "warnings": list(frame.warnings),
+    }
 
 
 def _display(frame: UltrasoundImage) -> npt.NDArray[np.generic]:

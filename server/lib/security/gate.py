@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -105,18 +106,21 @@ class Gate:
         if int(length) > largest:
             await _refuse(send, 413, text)
             return
-        taken, started = 0, False
+        taken, started, over = 0, False, False
 
         async def counted() -> Message:
-            nonlocal taken
+            nonlocal taken, over
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > largest:
+                over = True
                 raise _TooLargeError
             return message
 
         async def watched(message: Message) -> None:
             nonlocal started
+            if over and not started:
+                return  # what the application makes of a body that breaks off; ours is the answer
             started = True
             if message["type"] == "http.response.start":
                 said = {name.lower() for name, _ in message["headers"]}
@@ -124,11 +128,10 @@ class Gate:
                 message = {**message, "headers": [*message["headers"], *added]}
             await send(message)
 
-        try:
+        with suppress(_TooLargeError):
             await self.app(scope, counted, watched)
-        except _TooLargeError:
-            if not started:
-                await _refuse(send, 413, text)
+        if over and not started:
+            await _refuse(send, 413, text)
 
 
 SAFE_HEADERS = [
