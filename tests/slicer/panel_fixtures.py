@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import slicer
@@ -22,7 +23,9 @@ def application(tmp_path, monkeypatch):
     install(tmp_path / "settings")
     from LLNMLib.headless import new_scene
 
-    slicer.mrmlScene, _logics = new_scene()
+    slicer.mrmlScene, logics = new_scene()
+    segmentations = next(logic for logic in logics if type(logic).__name__ == "vtkSlicerSegmentationsModuleLogic")
+    slicer.modules.segmentations = SimpleNamespace(logic=lambda: segmentations)
     yield slicer
     assert not slot_errors, slot_errors
     slicer.mrmlScene.Clear(1)

@@ -30,11 +30,11 @@ MODULE_FOLDER = Path(__file__).resolve().parents[2] / "SlicerLLNM" / "LLNM"
 class Application:
     """`slicer.app` without a main window: in testing mode message boxes are logged and not shown."""
 
-    applicationName = "Slicer"
-    majorVersion, minorVersion = 5, 12
+    applicationName, slicerHome = "Slicer", "/opt/Slicer"
 
     def __init__(self, qt: Any) -> None:
         self._qt = qt
+        self._modules: dict[str, Any] = {}
         self.cursors: list[Any] = []
 
     def testingEnabled(self) -> bool:
@@ -53,7 +53,15 @@ class Application:
         return None
 
     def moduleManager(self) -> types.SimpleNamespace:
-        return types.SimpleNamespace(connect=lambda *_: True, disconnect=lambda *_: True)
+        return types.SimpleNamespace(module=self._modules.get)
+
+    def addModule(self, name: str, path: str, widget: Any) -> None:
+        """For the tests: a scripted module whose widget was made."""
+        shown = slicer.qSlicerScriptedLoadableModuleWidget()
+        shown.self = lambda: widget
+        module = types.SimpleNamespace(name=name, path=path, widgetRepresentation=lambda: shown)
+        self._modules[name] = module
+        setattr(slicer.modules, name.lower(), module)
 
     def userSettings(self) -> Any:
         return self._qt.QSettings()
@@ -232,4 +240,5 @@ def install(settings: Path) -> None:
     sys.modules |= {"slicer.ScriptedLoadableModule": _scripted_module(modules["qt"])}
     slicer.app = Application(modules["qt"])
     slicer.modules = types.SimpleNamespace()
+    slicer.qSlicerScriptedLoadableModuleWidget = type("qSlicerScriptedLoadableModuleWidget", (), {})
     slot_errors.clear()

@@ -70,7 +70,7 @@ class PlaceSection:
     def _place(self, remote: bool) -> Place | None:
         ui = self.ui
         folder = ui.environmentPathEdit.currentPath
-        there = python_in(Path(folder)) if folder else None
+        there = python_in(Path(folder).expanduser()) if folder else None
         if not remote:
             return None if there is None else Local(there)
         if not ui.serverAddressEdit.text:
@@ -84,10 +84,9 @@ class PlaceSection:
 
     def install(self) -> None:
         """Make the environment, offline where a wheel folder is given."""
+        folder = Path(self.ui.environmentPathEdit.currentPath or DEFAULT_ENVIRONMENT).expanduser()
         wheels = self.ui.wheelsPathEdit.currentPath
-        task = self.panel.logic.start_install(
-            Path(self.ui.environmentPathEdit.currentPath or DEFAULT_ENVIRONMENT), Path(wheels) if wheels else None
-        )
+        task = self.panel.logic.start_install(folder, Path(wheels) if wheels else None)
         self.panel.tasks.start(task, self._installed)
 
     def _installed(self, task: Task) -> None:

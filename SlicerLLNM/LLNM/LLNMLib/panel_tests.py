@@ -39,7 +39,8 @@ def check_two_patients(logic: LLNMLogic, resources: Path) -> None:
     second.set_parameter(AGE, "30")
     assert second.view("transverse") is None and second.result is None
     assert first.parameter(AGE) != "30"
-    assert [patient.name for patient in logic.patients()] == [first.name, "second"]
+    # An open panel may have made another one.
+    assert [patient.name for patient in logic.patients()][-2:] == [first.name, "second"]
 
 
 def check_whole_case(logic: LLNMLogic, resources: Path) -> PatientNode:
