@@ -35,6 +35,8 @@ VIEW = {"transverse": "transverse", "longitudinal": "longitudinal"}
 SEGMENTATION = {"transverse": "transverseMasks", "longitudinal": "longitudinalMasks"}
 HEAT = {"transverse": "transverseHeat", "longitudinal": "longitudinalHeat"}
 POINT = {"transverse": "transversePoint", "longitudinal": "longitudinalPoint"}
+SLICE_VIEW = {"transverse": "vtkMRMLSliceNodeRed", "longitudinal": "vtkMRMLSliceNodeYellow"}
+"""The slice view in which a plane's outlines are drawn."""
 RESULT, REPORT_PAGE, SUMMARY = "result", "reportPage", "summary"
 CONTRIBUTIONS, SERIES, CHART = "contributions", "contributionsSeries", "contributionsChart"
 NODULE_PLACE = "nodulePlace"

@@ -165,6 +165,8 @@ def _put_masks(
             segmentation = changes.add(masks.new_segmentation(f"{patient.name} {plane} masks"))
             segmentation.CreateDefaultDisplayNodes()
             changes.added_along(segmentation.GetDisplayNode())
+            # Two-dimensional images all lie at the same place in space: without this each view shows both outlines.
+            segmentation.GetDisplayNode().AddViewNodeID(patient_node.SLICE_VIEW[plane])
             patient.set_reference(patient_node.SEGMENTATION[plane], segmentation)
             patient.adopt(segmentation)
         else:
