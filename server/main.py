@@ -21,6 +21,7 @@ from lib.configs import ABOUT, APP_NAME, FINAL, ORIGINAL, VERSION, read_conf
 from lib.images import SourceImage, open_source, read_label, structure_mask
 from lib.images.labels import LabelMap, read_stored
 from lib.infers import build_tasks
+from lib.orphans import end_with_parent
 from lib.scoring import build_scoring
 from lib.stores import open_store
 from lib.stores.folder import STATE, StudyFolder
@@ -121,7 +122,9 @@ class LLNMApp(MONAILabelApp):
         return self._infers[model]
 
     def close(self) -> None:
-        """End of the process."""
+        """End of the process, and of the work that it has started."""
+        for kind in ("train", "scoring", "batch_infer"):
+            AsyncTask.stop(kind)
         self.desk.close()
 
     # ---- inference
@@ -145,8 +148,14 @@ class LLNMApp(MONAILabelApp):
             waiting.cancel()
             raise
 
+    def batch_infer(self, request: Mapping[str, Any], datastore: StudyFolder | None = None) -> dict[str, Any]:
+        """A model on many images, in a process of its own."""
+        end_with_parent()
+        return super().batch_infer(request, datastore)
+
     def scoring(self, request: Mapping[str, Any], datastore: StudyFolder | None = None) -> dict[str, Any]:
         """One scoring method, in a process of its own."""
+        end_with_parent()
         self.refresh_pool()
         return self._scoring_methods[request["method"]](request, self.store)
 
@@ -220,6 +229,7 @@ class LLNMApp(MONAILabelApp):
 
     def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """One training, in a process of its own; what is wrong with its input ends it with one line."""
+        end_with_parent()
         try:
             self.refresh_pool()
             record = self._trainers[request["model"]](request, self.store)

@@ -12,10 +12,8 @@ import csv
 import hashlib
 import io
 import logging
-import os
 import re
 import shutil
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -37,7 +35,6 @@ from llnm.weights import weights_file
 
 logger = logging.getLogger(__name__)
 TRAINING, JUDGING = "training", "judging"
-PARENT_CHECK_S = 1.0
 TRAINER_LOG = "ignite.engine.engine.SupervisedTrainer"
 EPOCH = re.compile(r"Epoch\[(\d+)\] Complete")
 LIMITS = {"epochs": (1, 1000), "learning_rate": (1e-7, 0.1), "batch_size": (1, 64), "seed": (0, 2**31)}
@@ -244,23 +241,19 @@ def patient_mean(table: pd.DataFrame) -> float:
 
 
 class Progress(logging.Handler):
-    """Tells the epoch as the trainer logs it, and ends the process when the server that started it is gone."""
+    """Tells the epoch as the trainer logs it."""
 
     def __init__(self, versions: Versions, structure: Structure, epochs: int) -> None:
         super().__init__(logging.INFO)
         self.versions, self.structure, self.epochs = versions, structure, epochs
-        self.done = threading.Event()
-        self.parent = os.getppid()
 
     def __enter__(self) -> None:
         self._tell(0)
         log = logging.getLogger(TRAINER_LOG)
         log.setLevel(logging.INFO)
         log.addHandler(self)
-        threading.Thread(target=self._watch, daemon=True).start()
 
     def __exit__(self, *_: object) -> None:
-        self.done.set()
         logging.getLogger(TRAINER_LOG).removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -270,11 +263,6 @@ class Progress(logging.Handler):
 
     def _tell(self, epoch: int) -> None:
         self.versions.tell(self.structure, status="training", epoch=epoch, total_epochs=self.epochs)
-
-    def _watch(self) -> None:
-        while not self.done.wait(PARENT_CHECK_S):
-            if os.getppid() != self.parent:
-                os._exit(1)  # nobody is left who could stop it or read what it says
 
 
 def _since(started: float) -> float:
