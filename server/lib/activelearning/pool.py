@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,7 @@ class Pool:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return cls(tuple(map(str, archive["images"])), archive["uncertainty"], archive["features"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise InputError(
                 f"{path}: is no pool file ({error}); delete it, the next scoring writes it anew"
             ) from error

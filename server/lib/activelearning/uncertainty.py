@@ -14,21 +14,20 @@ from scipy import ndimage
 Floats = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
 
-# Where nothing reaches one half, the outline is taken at half of the highest probability: the place that comes closest.
 LEVEL = 0.5
 # Width of the band around the outline, as a share of the radius of a disc of the region's area.
 BAND = 0.5
 
 
 def predicted_mask(probability: Floats) -> Bools:
-    """The mask (row, column) that `probability` stands for; never empty, but where all of it is 0."""
-    return probability > LEVEL * min(1.0, 2 * float(probability.max()))
+    """The mask (row, column) that `probability` stands for; empty where nothing reaches one half."""
+    return probability > LEVEL
 
 
 def dice_shortfall(probability: Floats) -> float:
     """1 less the Dice to expect if each probability were right: 1 - 2 sum(p m) / (sum(p) + sum(m)), m the mask.
 
-    1 where the network sees nothing at all: it may be right, but it cannot say of what.
+    1 where the network finds nothing: on an image of a study about nodules that is what it is to be taught.
     """
     mask = predicted_mask(probability)
     if not mask.any():
@@ -46,7 +45,7 @@ def region_of_interest(probability: Floats) -> Bools:
 
 
 def region_entropy(probability: Floats) -> float:
-    """Mean binary entropy, in bits, inside `region_of_interest`; 1 where the network sees nothing at all."""
+    """Mean binary entropy, in bits, inside `region_of_interest`; 1 where the network finds nothing."""
     region = region_of_interest(probability)
     if not region.any():
         return 1.0

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -109,7 +109,7 @@ class Server:
     folder: Path
     port: int = 0
     process: subprocess.Popen | None = None
-    log: list[str] = field(default_factory=list)
+    name: str = "campaign"
 
     def start(self) -> None:
         if not self.port:
@@ -123,7 +123,7 @@ class Server:
         until = time.monotonic() + 60
         while time.monotonic() < until:
             try:
-                httpx.get(f"{self.url}/campaign/status").raise_for_status()
+                httpx.get(f"{self.url}/status").raise_for_status()
                 return
             except httpx.TransportError:
                 assert self.process.poll() is None, (self.folder / "server.log").read_text()
@@ -132,10 +132,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        """Where the campaign is."""
+        return f"http://127.0.0.1:{self.port}/{self.name}"
 
     def client(self, name: str) -> httpx.Client:
-        return httpx.Client(base_url=f"{self.url}/campaign", headers={"X-Annotator": name}, timeout=60)
+        return httpx.Client(base_url=self.url, headers={"X-Annotator": name}, timeout=60)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -144,8 +145,8 @@ class Server:
 
 
 @pytest.fixture
-def server(study, tmp_path) -> Iterator[Server]:
-    """The campaign behind a real server process."""
+def own_server(study, tmp_path) -> Iterator[Server]:
+    """A server process of the test's own, which it may stop, kill and start again."""
     made = Server(study, tmp_path / "served")
     made.start()
     yield made
@@ -154,8 +155,16 @@ def server(study, tmp_path) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def idle_server(study, tmp_path_factory) -> Iterator[Server]:
-    """The same, for tests that change nothing."""
+    """A server whose campaign nobody changes."""
     made = Server(study, tmp_path_factory.mktemp("idle"))
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def server(idle_server, request) -> Server:
+    """A campaign of the test's own in the process that all tests share."""
+    name = f"campaign-{abs(hash(request.node.nodeid))}"
+    httpx.post(f"http://127.0.0.1:{idle_server.port}/begin/{name}", timeout=60).raise_for_status()
+    return replace(idle_server, name=name)

@@ -1,7 +1,8 @@
-"""A real server process with nothing but the campaign on it: `python serve_campaign.py STUDY FOLDER PORT`.
+"""A real server process with nothing but campaigns on it: `python serve_campaign.py STUDY FOLDER PORT`.
 
-`STUDY/images/*.png` are the pool, one patient an image; `X-Annotator` names the sender, and who is called `reviewer...`
-may review.
+`STUDY/images/*.png` are the pool, the patient before the dash; `X-Annotator` names the sender, and who is called
+`reviewer...` may review. `/campaign` is there from the start; POST `/begin/NAME` adds another one at `/NAME`, so that
+one process serves many tests.
 """
 
 import sys
@@ -23,12 +24,16 @@ def person(request: Request) -> Person:
 
 def main() -> None:
     study, folder, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    campaign = Campaign(folder)
-    campaign.add_images(
-        PoolImage(path.stem, path, path.stem.split("-")[0]) for path in sorted((study / "images").glob("*.png"))
-    )
     app = FastAPI()
-    app.include_router(campaign_router(campaign, person=person, largest_label_bytes=1 << 20))
+
+    @app.post("/begin/{name}")
+    def begin(name: str) -> None:
+        campaign = Campaign(folder / name)
+        images = sorted((study / "images").glob("*.png"))
+        campaign.add_images(PoolImage(path.stem, path, path.stem.split("-")[0]) for path in images)
+        app.include_router(campaign_router(campaign, person=person, prefix=f"/{name}", largest_label_bytes=1 << 20))
+
+    begin("campaign")
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 
