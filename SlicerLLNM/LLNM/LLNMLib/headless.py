@@ -17,6 +17,7 @@ _LOGICS = (
     "vtkMRMLColorLogic",
     "vtkSlicerVolumesLogic",
     "vtkSlicerSegmentationsModuleLogic",
+    "vtkSlicerMarkupsLogic",
     "vtkSlicerSequencesLogic",
     "vtkSlicerVolumeRenderingLogic",
     "vtkSlicerSubjectHierarchyModuleLogic",
@@ -34,6 +35,9 @@ def new_scene() -> tuple[Any, list[Any]]:
     files.SetCacheManager(cache)
     scene.SetDataIOManager(files)
     logics: list[Any] = [folder, cache, files]
+    selection = slicer.vtkMRMLSelectionNode()  # the logic of markups asks for it
+    selection.SetSingletonTag("Singleton")
+    scene.AddNode(selection)
     for name in _LOGICS:
         logic = getattr(slicer, name)()
         logic.SetMRMLScene(scene)
