@@ -311,3 +311,17 @@ def test_the_panel_goes_away_without_leaving_anything(panel):  # noqa: F811
 
     assert panel.patient is None
     assert panel.ui.patientSelector.currentNode() is None
+
+
+@pytest.mark.parametrize(
+    ("user", "secret", "expected"),
+    [("", "", None), ("reader", "word", ("reader", "word", None)), ("", "token", (None, None, "token"))],
+)
+def test_a_login_is_a_name_with_a_password_or_a_token(panel, user, secret, expected):  # noqa: F811
+    panel.ui.placeBox.currentIndex = 1
+    panel.ui.serverAddressEdit.text = "https://host:8000"
+    panel.ui.serverUserEdit.text = user
+    panel.ui.serverPasswordEdit.text = secret
+
+    login = panel.logic.place.login
+    assert (None if login is None else (login.user, login.password, login.token)) == expected

@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 from LLNMLib.interfaces import PLANES
 from LLNMLib.panel_sample import load_sample
 from LLNMLib.panel_text import lines_text
+from LLNMLib.panel_views import arrange
 from LLNMLib.patient_node import MODULE_NAME, PATIENT, REPORT
 
 if TYPE_CHECKING:
@@ -69,11 +70,13 @@ class PatientSection:
         self.panel.set_patient(patient)
         self.note([note for image in images for note in image.notes])
         self.panel.show_images()
+        arrange()
 
     def load_sample(self) -> None:
         """Load the simulated patient of the module."""
         self.panel.set_patient(load_sample(self.panel.logic, Path(self.panel.resourcePath(""))))
         self.panel.show_images()
+        arrange()
 
     def set_spacing(self) -> None:
         """Give the chosen views the pixel size that is written in the box."""

@@ -75,8 +75,7 @@ class PlaceSection:
             return None if there is None else Local(there)
         if not ui.serverAddressEdit.text:
             return None
-        login = Login(ui.serverUserEdit.text, ui.serverPasswordEdit.text) if ui.serverUserEdit.text else None
-        return Server(ui.serverAddressEdit.text, login, there)
+        return Server(ui.serverAddressEdit.text, login_of(ui.serverUserEdit.text, ui.serverPasswordEdit.text), there)
 
     def check(self) -> None:
         """Ask the place what it has."""
@@ -107,6 +106,13 @@ class PlaceSection:
         if slicer.util.confirmOkCancelDisplay(question):
             install_into_slicer(self.ui.wheelsPathEdit.currentPath)
             self.ui.environmentPathEdit.currentPath = str(slicers_python())
+
+
+def login_of(user: str, secret: str) -> Login | None:
+    """A name with its password, or a token where there is no name; None without either."""
+    if user:
+        return Login(user, secret)
+    return Login(token=secret) if secret else None
 
 
 def python_in(place: Path) -> Path | None:

@@ -90,6 +90,7 @@ class ResultSections:
         if patient == self.panel.patient:
             self.panel.logic.show(patient)
             self.panel.show_images()
+            arrange()
             self.panel.refresh()
 
     def edit(self, plane: str) -> None:

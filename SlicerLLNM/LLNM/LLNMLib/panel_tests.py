@@ -23,7 +23,9 @@ def check_sample(logic: LLNMLogic, resources: Path) -> PatientNode:
     sample = read_sample(resources)
     patient = load_sample(logic, resources)
     for plane in PLANES:
-        spacing = patient.view(plane).GetSpacing()
+        volume = patient.view(plane)
+        assert volume is not None, plane
+        spacing = volume.GetSpacing()
         expected = sample["views"][plane]["spacing_mm"]
         assert all(abs(value - expected) < 1e-6 for value in spacing[:2]), (plane, spacing)
     assert [patient.parameter(name) for name in (REPORT, AGE, SEX)] == [
@@ -51,7 +53,9 @@ def check_whole_case(logic: LLNMLogic, resources: Path) -> PatientNode:
     result = patient.result
     assert result is not None and 0 <= result["risk"]["probability"] <= 1
     for plane in PLANES:
-        segmentation = patient.segmentation(plane).GetSegmentation()
+        node = patient.segmentation(plane)
+        assert node is not None, plane
+        segmentation = node.GetSegmentation()
         names = {segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())}
         assert names == set(STRUCTURES), (plane, names)
     assert patient.reference(CHART) is not None

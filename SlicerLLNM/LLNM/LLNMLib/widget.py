@@ -25,7 +25,7 @@ from LLNMLib.panel_place import PlaceSection
 from LLNMLib.panel_results import ResultSections
 from LLNMLib.panel_tasks import PanelTasks
 from LLNMLib.panel_text import next_line, notice
-from LLNMLib.panel_views import arrange, show_images
+from LLNMLib.panel_views import show_images
 from LLNMLib.patient_node import PatientNode
 from LLNMLib.runner import ProcessRunner, SystemClock
 
@@ -163,7 +163,7 @@ class LLNMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self.patient.node, vtk.vtkCommand.ModifiedEvent, self.refresh_soon)
         self.patient = patient
         if patient is not None:
-            self._parameters = PatientParameters(patient.node)
+            self._parameters = PatientParameters(patient.node)  # type: ignore[call-arg]
             self._gui_tag = self._parameters.connectGui(self.ui)
             self._label_choices()
             self.addObserver(patient.node, vtk.vtkCommand.ModifiedEvent, self.refresh_soon)
@@ -196,10 +196,9 @@ class LLNMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.show_images()
 
     def show_images(self) -> None:
-        """Bring the patient's views, and the heat map if it is ticked, into the slice views."""
+        """Bring the patient's views, and the heat map if it is ticked, into the slice views; the layout stays."""
         if self.patient is not None:
             show_images(slicer.mrmlScene, self.patient, self.ui.heatMapBox.checked)
-            arrange()
 
     def refresh_soon(self, caller: Any = None, event: Any = None) -> None:
         """Refresh once after a burst of changes."""
