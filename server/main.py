@@ -203,7 +203,7 @@ class LLNMApp(MONAILabelApp):
         info, wanted = params.get("label_info"), params.get("structures")
         if not isinstance(info, list | None) or not isinstance(wanted, list | None):
             raise InputError("label_info, structures: give lists")
-        label = read_label(path, source.geometry, info, wanted)
+        label = read_label(path, source.geometry, info, wanted, asked=(self.desk.structure,))
         record = {"annotator": annotator, "label_info": info or [], "seconds": params.get("seconds")}
         label = replace(label, record=record)
         if tag == FINAL:

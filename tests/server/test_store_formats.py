@@ -139,6 +139,18 @@ def test_values_follow_the_names_that_slicers_plugin_sends(served, tmp_path):
     assert np.array_equal(served.label("png_view.png"), 2 * drawn)
 
 
+def test_a_structure_that_the_plugin_names_but_nobody_drew_was_not_looked_at_unless_it_was_asked_for(served, tmp_path):
+    grid = served.image("png_view.png")
+    info = {"label_info": [{"name": "nodule", "idx": 1}, {"name": "gland", "idx": 2}]}
+    for value, drawn in ((1, ["nodule"]), (2, ["nodule", "gland"]), (0, ["nodule"])):
+        label = np.zeros(grid.GetSize()[::-1], dtype=np.uint8)
+        label[0, 50:90, 60:140] = value
+        image = sitk.GetImageFromArray(label)
+        image.CopyInformation(grid)
+        sitk.WriteImage(image, str(tmp_path / "label.nii.gz"))
+        assert served.submit_file("png_view.png", tmp_path / "label.nii.gz", info)["structures"] == drawn
+
+
 @pytest.mark.parametrize("change", ["size", "turned", "lossy", "unknown value"])
 def test_a_label_that_is_not_on_the_images_grid_is_refused_with_one_line(served, tmp_path, change):
     from lib.client import ServerError

@@ -71,11 +71,13 @@ def read_label(
     geometry: Geometry,
     label_info: Sequence[Mapping[str, Any]] | None = None,
     structures: Sequence[str] | None = None,
+    asked: Sequence[str] = (),
 ) -> LabelMap:
     """A label from a client on the grid of its image.
 
     `label_info`: `[{"name": "nodule", "idx": 1}, ...]` as 3D Slicer's plugin sends it; without it, values are those of
-    `configs.LABELS`. `structures`: what was drawn; else the names of `label_info`, else the labels that occur.
+    `configs.LABELS`. `structures`: what was drawn; else the labels that occur, and of those that `label_info` names
+    what the annotator was `asked` for (the plugin always names all there are, drawn or not).
 
     Raises InputError for a format that is lossy or unknown, another size or orientation, and values that no label has.
     """
@@ -90,17 +92,16 @@ def read_label(
     if values.shape != geometry.shape:
         got, wanted = (" x ".join(map(str, shape[::-1])) for shape in (values.shape, geometry.shape))
         raise InputError(f"label: it is {got} pixels, the image {wanted}; draw it on the same image")
-    return _in_our_values(values, label_info, structures)
+    return _in_our_values(values, label_info, structures, asked)
 
 
 def _in_our_values(
-    values: npt.NDArray[np.generic], label_info: Sequence[Mapping[str, Any]] | None, structures: Sequence[str] | None
+    values: npt.NDArray[np.generic],
+    label_info: Sequence[Mapping[str, Any]] | None,
+    structures: Sequence[str] | None,
+    asked: Sequence[str],
 ) -> LabelMap:
-    mapping = {label.value: label.value for label in LABELS.values()}
-    named: tuple[Structure, ...] = ()
-    if label_info:
-        mapping = _mapping(label_info)
-        named = tuple(name for name in STRUCTURES if LABELS[name].value in mapping.values())
+    mapping = _mapping(label_info) if label_info else {label.value: label.value for label in LABELS.values()}
     present = [value for value in np.unique(values).tolist() if value != 0]
     if set(present) == {255} and len(mapping) == 1:
         mapping = {255: next(iter(mapping.values()))}
@@ -110,18 +111,19 @@ def _in_our_values(
     out = np.zeros(values.shape, dtype=np.uint8)
     for value, ours in mapping.items():
         out[values == value] = ours
-    if structures is not None:
-        wrong = [name for name in structures if name not in STRUCTURES]
-        if wrong:
-            raise InputError(f"structures: {wrong[0]!r} is not known; choose from {', '.join(STRUCTURES)}")
-        named = tuple(name for name in STRUCTURES if name in structures)
-    missing = [name for name in label_names(out) if named and name not in named]
+    occurring = label_names(out)
+    if structures is None:
+        meant = {name for name in asked if label_info and LABELS[cast("Structure", name)].value in mapping.values()}
+        structures = [*occurring, *meant]
+    wrong = [name for name in structures if name not in STRUCTURES]
+    if wrong:
+        raise InputError(f"structures: {wrong[0]!r} is not known; choose from {', '.join(STRUCTURES)}")
+    missing = [name for name in occurring if name not in structures]
     if missing:
         raise InputError(f"structures: {missing[0]} is drawn but not named; name everything that was drawn")
-    drawn = named or tuple(cast("Structure", name) for name in label_names(out))
-    if not drawn:
-        raise InputError("label: it is empty and does not say what was looked for; send structures or label_info")
-    return LabelMap(out, drawn)
+    if not structures:
+        raise InputError("label: it is empty and does not say what was looked for; send structures")
+    return LabelMap(out, tuple(name for name in STRUCTURES if name in structures))
 
 
 def _mapping(label_info: Sequence[Mapping[str, Any]]) -> dict[int, int]:
