@@ -38,7 +38,7 @@ class Pool:
 
     @cached_property
     def standard(self) -> npt.NDArray[np.float32]:
-        """The features with mean 0 and deviation 1 over the pool: no channel is far only because its numbers are large."""
+        """The features with mean 0 and deviation 1 over the pool: no channel counts for more by large numbers."""
         if not self.images:
             return self.features
         deviation = self.features.std(axis=0)

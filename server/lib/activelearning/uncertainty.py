@@ -2,7 +2,7 @@
 
 Comes in: probability maps of one frame. Goes out: numbers from 0 (sure) to 1. The frame's black border and the tissue
 far from any nodule are sure zeros; averaged with them, a small nodule's doubt would vanish. Here every measure is taken
-over the region in question alone, so that a nodule of thirty pixels counts as much as one of three thousand.
+over the region in question, or in proportion to it: a nodule of thirty pixels counts as much as one of three thousand.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ from functools import cache
 from pathlib import Path
 
 import jinja2
+from lib.configs import ABOUT
 
-from llnm import NOTICE, __version__
+from llnm import __version__
 
 
 @cache
@@ -20,4 +21,4 @@ def render_page() -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("campaign.html").render(notice=NOTICE, version=__version__)
+    return environment.get_template("campaign.html").render(about=ABOUT, version=__version__)

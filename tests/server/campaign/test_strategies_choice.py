@@ -79,13 +79,27 @@ def test_diversity_takes_one_of_each_cluster_and_leaves_those_that_are_covered()
 def test_farthest_first_covers_at_most_twice_as_far_as_the_best_cover():
     rng = np.random.default_rng(3)
     points = rng.normal(size=(9, 2))
-    chosen = farthest_first(points, points[:0], 3)
+    chosen = farthest_first(points, 3)
 
     def radius(rows):
         return np.linalg.norm(points[:, None] - points[list(rows)][None], axis=2).min(axis=1).max()
 
     best = min(radius((a, b, c)) for a in range(9) for b in range(a) for c in range(b))
     assert radius(chosen) <= 2 * best
+
+
+def test_what_is_kept_between_questions_changes_no_answer():
+    rng = np.random.default_rng(5)
+    pool = pool_of(rng.normal(size=(60, 4)), rng.random(60))
+    kept = strategies(lambda: pool)["hybrid"]
+    covered = []
+    for turn in range(12):
+        candidates = [image for image in pool.images if image not in covered]
+        answer = kept(candidates, covered, 3)
+        assert answer == choose(pool, "hybrid", candidates, covered)
+        covered += answer
+        if turn % 4 == 3:  # somebody gives an image back
+            covered.pop(0)
 
 
 def test_the_hybrid_takes_the_unsure_of_each_cluster():
