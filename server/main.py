@@ -23,6 +23,7 @@ from lib.images.labels import LabelMap, read_stored
 from lib.infers import build_tasks
 from lib.orphans import end_with_parent
 from lib.scoring import build_scoring
+from lib.security.users import check_name
 from lib.stores import open_store
 from lib.stores.folder import STATE, StudyFolder
 from lib.strategies import CampaignStrategy, open_desk
@@ -269,7 +270,9 @@ class LLNMApp(MONAILabelApp):
 def annotator_of(sender: User, params: Mapping[str, Any]) -> str:
     """The sender's name; without authentication what the client calls itself (3D Slicer: client id) if it does."""
     name = params.get("client_id")
-    return str(name)[:64] if sender.local and isinstance(name, str) and name.strip() else sender.name
+    if not (sender.local and isinstance(name, str) and name.strip()):
+        return sender.name
+    return check_name(name.strip(), "client_id")
 
 
 # PyTorch in the server and in a training that it starts: a thread a core at most.

@@ -281,6 +281,8 @@ def test_a_pickle_from_a_client_is_never_opened(guarded, people, tmp_path):
         ("POST", "/infer/nodule?image=P1_transverse.png", {"data": {"params": "{"}}),
         ("POST", "/infer/interactive?image=P1_transverse.png", {"data": {"params": '{"point": [NaN, 1]}'}}),
         ("POST", "/infer/nodule?image=P1_transverse.png", {"data": {"params": "[" * 100_000}}),
+        ("PUT", "/datastore/image/info?image=P1_transverse.png", {"data": {"info": '{"note": "\\ud800"}'}}),
+        ("PUT", "/datastore/image/info?image=P1_transverse.png", {"data": {"info": '{"note": 1e999}'}}),
         ("POST", "/infer/spleen?image=P1_transverse.png", {"data": {"params": "{}"}}),
         ("POST", "/infer/nodule", {"data": {"params": "{}"}}),
         ("POST", "/activelearning/none", {"json": {}}),

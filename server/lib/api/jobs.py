@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import psutil
 from fastapi import APIRouter, Body, HTTPException
 from lib.configs import ORIGINAL
 from lib.trainers.finetune import LIMITS, changed_settings
@@ -50,7 +51,11 @@ def _watch_routes(router: APIRouter, kind: Kind, prefix: str, tag: str) -> None:
     @router.delete(prefix, tags=[tag], name=f"stop {kind}")
     def stop() -> Any:
         """Stop the task that runs."""
-        return AsyncTask.stop(kind) or {}
+        try:
+            task = AsyncTask.stop(kind)
+        except (psutil.Error, StopIteration):
+            return {}  # it ended by itself in this moment
+        return _plain(task) if task else {}
 
 
 def _start_routes(router: APIRouter, app: LLNMApp) -> None:

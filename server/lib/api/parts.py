@@ -21,7 +21,6 @@ from llnm.errors import InputError
 
 Sender = Annotated[User, Depends(current_user)]
 SUFFIX = re.compile(r"(\.seg\.nrrd|\.nii\.gz|\.[A-Za-z0-9]{1,8})$")
-DEEPEST = 32
 
 
 def read_params(text: str) -> dict[str, Any]:
@@ -30,6 +29,8 @@ def read_params(text: str) -> dict[str, Any]:
         raise InputError("params: is nested too deep")
     try:
         values = json.loads(text or "{}", parse_constant=_no_constant)
+        # Numbers beyond all limits and halves of characters are read, but could never be told again.
+        json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError("params: is no JSON object") from error
     if not isinstance(values, dict):

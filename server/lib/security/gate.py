@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import Request
-from lib.security.users import Authenticator, User
+from lib.security.users import Authenticator, User, check_name
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -153,7 +153,7 @@ def current_user(request: Request) -> User:
     """FastAPI dependency: who sends the request; where nobody is told apart, the header `X-Annotator` names them."""
     user: User = request.scope.get("state", {}).get("user", LOCAL)
     if user.local and (name := request.headers.get("x-annotator")):
-        return User(name[:64], user.role, local=True)
+        return User(check_name(name, "X-Annotator"), user.role, local=True)
     return user
 
 

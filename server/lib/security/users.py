@@ -77,6 +77,13 @@ class TokenUsers:
         return found
 
 
+def check_name(name: str, field: str) -> str:
+    """What somebody calls themselves where nobody is told apart; raises InputError for what cannot be shown."""
+    if len(name) > 64 or not name.isprintable():
+        raise InputError(f"{field}: give a name of at most 64 characters that can be shown")
+    return name
+
+
 def read_users(path: Path) -> list[dict[str, str]]:
     """The entries of a token file; raises InputError for a file that is none."""
     try:

@@ -200,7 +200,7 @@ class StudyFolder(Datastore):
         if not suffix:
             raise InputError(f"image: files of this type are not taken; send one of {', '.join(IMAGE_SUFFIXES)}")
         name = image_id if image_id.lower().endswith(suffix) else f"{image_id}{suffix}"
-        if not re.fullmatch(r"[^\W.][\w .()+-]{0,199}", name) or name in {LABELS, STATE}:
+        if not re.fullmatch(r"[^\W.][\w .()+-]{0,199}", name) or len(name.encode()) > LONGEST_NAME or name == LABELS:
             raise InputError("image: this is no file name; use letters, digits, space and . _ - ( ) +, no folders")
         open_source(Path(image_filename))
         target = self.root / name
