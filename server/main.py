@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 INFER_TIMEOUT_S = 600
+OFFERED_AT_ONCE = 32
 
 
 class LLNMApp(MONAILabelApp):
@@ -176,20 +177,31 @@ class LLNMApp(MONAILabelApp):
 
     # ---- the campaign
 
-    def refresh_pool(self) -> None:
-        """Offer images that are new to the campaign. Loops and unreadable files are not offered."""
-        with self._pool_lock:
+    def refresh_pool(self, wait: bool = True) -> None:
+        """Offer images that are new to the campaign. Loops and unreadable files are not offered.
+
+        A first look at thousands of images takes minutes; without `wait` whoever comes meanwhile has those so far.
+        """
+        if not self._pool_lock.acquire(blocking=wait):
+            return
+        try:
             new = [image for image in self.store.list_images() if image not in self._in_pool]
-            if new:
-                self._in_pool |= self.desk.offer(new)
+            for start in range(0, len(new), OFFERED_AT_ONCE):
+                self._in_pool |= self.desk.offer(new[start : start + OFFERED_AT_ONCE])
+        finally:
+            self._pool_lock.release()
 
     def next_image(self, strategy: str, params: Mapping[str, Any], sender: User) -> dict[str, Any]:
         """An image kept for the sender, in the form that MONAILabel's clients read; empty when nothing is left."""
         if strategy not in self._strategies:
             known = ", ".join(self._strategies)
             raise ImageNotFoundException(f"strategy: {strategy[:40]!r} is not known; choose from {known}")
-        self.refresh_pool()
-        lease = self._strategies[strategy]({"annotator": annotator_of(sender, params)}, self.store)
+        request = {"annotator": annotator_of(sender, params)}
+        self.refresh_pool(wait=False)
+        lease = self._strategies[strategy](request, self.store)
+        if not lease:
+            self.refresh_pool()
+            lease = self._strategies[strategy](request, self.store)
         if not lease:
             return {}
         copy = self.store.copy_for_annotators(lease["id"])
@@ -208,7 +220,8 @@ class LLNMApp(MONAILabelApp):
         record = {"annotator": annotator, "label_info": info or [], "seconds": params.get("seconds")}
         label = replace(label, record=record)
         if tag == FINAL:
-            self.refresh_pool()  # right after a start the campaign may not have been offered this image yet
+            if image not in self._in_pool:  # right after a start the campaign may not have been offered it yet
+                self._in_pool |= self.desk.offer([image])
             self._submit_to_campaign(image, label, annotator, params)
         self.store.keep_label(image, label, tag)
         return {"image": image, "label": image, "structures": list(label.structures), **self.store.sent(image, tag)}
