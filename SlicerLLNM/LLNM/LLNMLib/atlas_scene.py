@@ -116,7 +116,7 @@ def _add_volume(changes: Changes, key: str, risk: np.ndarray, matrix: np.ndarray
 def _fill(volume_property: Any, blank: float, top: float) -> None:
     """Colours and opacity of the risk: nothing without evidence, faint where it is low."""
     opacity, colours = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
-    for share, shown in ((0.0, 0.0), (0.3, 0.02), (0.6, 0.08), (1.0, 0.4)):
+    for share, shown in ((0.0, 0.0), (0.3, 0.004), (0.6, 0.015), (1.0, 0.07)):
         opacity.AddPoint(share * top, shown)
     opacity.AddPoint(blank, 0.0)
     # Five stops of matplotlib's `inferno`, those of the report.
@@ -154,7 +154,7 @@ def _add_model(
     display.SetScalarRangeFlag(slicer.vtkMRMLDisplayNode.UseManualScalarRange)
     display.SetScalarRange(0, top)
     _colour(display, top)
-    display.SetOpacity(0.45)
+    display.SetOpacity(0.3)
     display.SetVisibility2D(True)
 
 
@@ -260,7 +260,11 @@ def _place(patient: PatientNode, place: dict[str, Any] | None, changes: Changes)
     node.SetNthControlPointDescription(0, f"{text}. {NOTICE}")
     node.SetLocked(True)
     display = node.GetDisplayNode()
-    display.SetSelectedColor(0.0, 0.62, 0.45)
+    display.SetSelectedColor(0.0, 0.45, 0.70)
+    display.SetGlyphType(slicer.vtkMRMLMarkupsDisplayNode.Sphere3D)
+    # The nodule lies inside the gland, whose surface must not hide it.
+    display.SetOccludedVisibility(True)
+    display.SetOccludedOpacity(1.0)
     display.SetUseGlyphScale(False)
     display.SetGlyphSize(4.0)
     return [f"{text}."]

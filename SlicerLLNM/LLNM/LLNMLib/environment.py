@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from LLNMLib.interfaces import EnvironmentReport, Problem, logic_error
+from LLNMLib.messages import REPAIR
 from LLNMLib.runner import child_environment
 
 OLDEST, NEWEST = (3, 10), (3, 13)
 OLDEST_LLNM = (0, 1)
 PACKAGE = "slicer-llnm"
 _VERSION_CODE = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
-_REPAIR = "make or repair the environment in the panel under Compute"
 
 
 def python_of(folder: Path) -> Path:
@@ -71,15 +71,15 @@ def report_of(python: Path, output: str) -> EnvironmentReport:
         extras = {str(name): bool(here) for name, here in info["extras"].items()}
     except (ValueError, KeyError, TypeError):
         text = f"{python}: its llnm gives no report that this module understands"
-        return EnvironmentReport(False, python, problem=Problem("WrongVersion", text, _REPAIR))
+        return EnvironmentReport(False, python, problem=Problem("WrongVersion", text, REPAIR))
     problem: Problem | None = None
     if _number(version) < OLDEST_LLNM:
         oldest = ".".join(map(str, OLDEST_LLNM))
-        problem = Problem("WrongVersion", f"llnm {version} is older than this module needs ({oldest})", _REPAIR)
+        problem = Problem("WrongVersion", f"llnm {version} is older than this module needs ({oldest})", REPAIR)
     elif missing:
-        problem = Problem("MissingPackage", f"{python}: lacks {', '.join(missing)}", _REPAIR)
+        problem = Problem("MissingPackage", f"{python}: lacks {', '.join(missing)}", REPAIR)
     elif not weights:
-        problem = Problem("MissingPackage", f"{python}: its llnm has no weights", _REPAIR)
+        problem = Problem("MissingPackage", f"{python}: its llnm has no weights", REPAIR)
     return EnvironmentReport(problem is None, python, version, weights, extras, problem)
 
 

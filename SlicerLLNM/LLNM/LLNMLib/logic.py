@@ -51,11 +51,10 @@ from LLNMLib.interfaces import (
     ServerReport,
     logic_error,
 )
+from LLNMLib.messages import REPAIR
 from LLNMLib.patient_node import PatientNode
 from LLNMLib.server import LabelServer
 from LLNMLib.tasks import Body, Call, StepTask
-
-NO_PLACE = ("no Python environment with llnm is chosen", "make or choose one in the panel under Compute")
 
 
 class LLNMLogic:
@@ -302,8 +301,8 @@ class LLNMLogic:
         if python is None:
             if isinstance(self.place, Server):
                 text = f"{self.place.address}: a MONAILabel server gives masks and offers no prediction"
-                raise logic_error("NotOffered", text, NO_PLACE[1])
-            raise logic_error("BadPython", *NO_PLACE)
+                raise logic_error("NotOffered", text, f"predict on this machine: {REPAIR}")
+            raise logic_error("BadPython", "no Python environment with llnm is chosen", REPAIR)
         return python
 
     def _run(self, task: StepTask, patient: PatientNode, options: Options, python: Path) -> Any:
@@ -316,7 +315,7 @@ class LLNMLogic:
             yield run
             if run.result is None:
                 text = f"{python}: the program ended without a result"
-                raise logic_error("BadPython", text, "choose a Python with llnm, or " + NO_PLACE[1])
+                raise logic_error("BadPython", text, f"choose a Python with llnm, or {REPAIR}")
             if not patient_node.is_in_scene(patient, self.scene):
                 raise logic_error("InputError", f"{patient.name}: the patient was removed", "run again")
             return prediction.read_result_folder(scratch / "result"), before

@@ -17,7 +17,7 @@ PROTOCOL = 1
 """The version of the messages that this module understands (`llnm.cli.progress`)."""
 LAST_LINES = 12
 _FULL = ("No space left on device", "File too large", "Disk quota exceeded", "There is not enough space on the disk")
-_REPAIR = "make or repair the environment in the panel under Compute"
+REPAIR = "make or repair the environment in the panel under Compute"
 
 
 def event_of(line: str) -> dict[str, Any] | None:
@@ -39,7 +39,7 @@ def wrong_version(event: Mapping[str, Any]) -> Problem | None:
         "WrongVersion",
         f"llnm {event.get('version', 'of unknown version')} speaks protocol {event.get('protocol')}, "
         f"this module {PROTOCOL}",
-        "install the llnm that belongs to this module: " + _REPAIR,
+        "install the llnm that belongs to this module: " + REPAIR,
     )
 
 
@@ -54,7 +54,7 @@ def problem_of(status: int, error: Mapping[str, Any] | None, lines: Sequence[str
 def start_problem(program: str, error: OSError) -> Problem:
     """Why a program could not even be started."""
     reason = error.strerror or type(error).__name__
-    return Problem("BadPython", f"{program}: cannot be started ({reason})", "choose another Python, or " + _REPAIR)
+    return Problem("BadPython", f"{program}: cannot be started ({reason})", "choose another Python, or " + REPAIR)
 
 
 def _words(status: int, error: Mapping[str, Any] | None, text: str) -> tuple[str, str, str]:  # noqa: PLR0911
@@ -70,11 +70,11 @@ def _words(status: int, error: Mapping[str, Any] | None, text: str) -> tuple[str
         return _killed(-status)
     if "No module named" in text:
         name = text.rsplit("No module named", maxsplit=1)[1].split(maxsplit=1)[0].strip("'\"")
-        return "MissingPackage", f"this Python has no package {name}", _REPAIR
+        return "MissingPackage", f"this Python has no package {name}", REPAIR
     if "No such option" in text or "No such command" in text:
-        return "WrongVersion", "the installed llnm is older than this module", _REPAIR
+        return "WrongVersion", "the installed llnm is older than this module", REPAIR
     if status == 0:
-        return "BadPython", "the program ended without a result", "choose a Python with llnm, or " + _REPAIR
+        return "BadPython", "the program ended without a result", "choose a Python with llnm, or " + REPAIR
     return "Failed", f"the computation failed (exit code {status})", "read its last lines in the log and run again"
 
 
@@ -86,4 +86,4 @@ def _killed(number: int) -> tuple[str, str, str]:
     if name == "SIGKILL":
         remedy = "most often the memory ran out: close other programs, or choose a shorter explanation, and run again"
         return "Killed", f"the system ended the computation (signal {number}, {name})", remedy
-    return "Crashed", f"the computation crashed (signal {number}, {name})", "run again; if it happens again, " + _REPAIR
+    return "Crashed", f"the computation crashed (signal {number}, {name})", "run again; if it happens again, " + REPAIR
