@@ -24,8 +24,8 @@ def application(tmp_path, monkeypatch):
     from LLNMLib.headless import new_scene
 
     slicer.mrmlScene, logics = new_scene()
-    segmentations = next(logic for logic in logics if type(logic).__name__ == "vtkSlicerSegmentationsModuleLogic")
-    slicer.modules.segmentations = SimpleNamespace(logic=lambda: segmentations)
+    for module in ("Segmentations", "Volumes"):
+        setattr(slicer.modules, module.lower(), SimpleNamespace(logic=_served(logics, module)))
     yield slicer
     assert not slot_errors, slot_errors
     slicer.mrmlScene.Clear(1)
@@ -43,6 +43,13 @@ def panel(application):
     widget.enter()
     yield widget
     widget.cleanup()
+
+
+def _served(logics, module):
+    """The logic of one of Slicer's modules among those that serve the scene, as its module gives it."""
+    names = (f"vtkSlicer{module}Logic", f"vtkSlicer{module}ModuleLogic")
+    found = next(logic for logic in logics if type(logic).__name__ in names)
+    return lambda: found
 
 
 def _box_layout():

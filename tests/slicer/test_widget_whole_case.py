@@ -11,7 +11,8 @@ from panel_fixtures import application, panel  # noqa: F401
 from pythonqt_adapter import slot_errors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE_S = 300
+# What a test waits for at most; no assertion.
+PATIENCE_S = 1500
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def children_left():
     return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_one_button_leads_from_the_views_to_the_risk(ready, tmp_path):
+def test_one_button_leads_from_the_views_to_the_risk_and_its_place(ready, atlas_folder, tmp_path):
     panel = ready  # noqa: F811
     slice_views(slicer.mrmlScene)
     ui = panel.ui
@@ -61,6 +62,7 @@ def test_one_button_leads_from_the_views_to_the_risk(ready, tmp_path):
     until_done(panel)
     assert "is ready" in ui.placeLabel.text
 
+    ui.atlasPathEdit.currentPath = str(atlas_folder)
     ui.runAllButton.click()
     assert not ui.runAllButton.enabled and ui.cancelButton.enabled
     assert "Cancel" in ui.nextStepLabel.text
@@ -77,10 +79,20 @@ def test_one_button_leads_from_the_views_to_the_risk(ready, tmp_path):
         assert getattr(ui, button).enabled, button
     assert not ui.cancelButton.enabled and not children_left()
 
+    _the_atlas_tells_the_place(panel)
     _heat_map_is_an_overlay(panel)
     _a_corrected_mask_makes_the_result_stale_and_is_used(panel)
     _what_is_ticked_is_exported(panel, tmp_path / "export")
     _undo_takes_the_last_prediction_back(panel)
+
+
+def _the_atlas_tells_the_place(panel):  # noqa: F811
+    panel.ui.atlasButton.click()
+
+    region = panel.patient.result["location"]["region"]
+    assert region and region in panel.ui.atlasLabel.text
+    assert panel.patient.reference("nodulePlace") is not None
+    panel.ui.atlasPathEdit.currentPath = ""
 
 
 def _heat_map_is_an_overlay(panel):  # noqa: F811
@@ -108,6 +120,7 @@ def _a_corrected_mask_makes_the_result_stale_and_is_used(panel):  # noqa: F811
     panel.refresh()
     assert "predict again" in panel.ui.resultLabel.text
 
+    panel.ui.explainBox.currentIndex = 0
     panel.ui.rerunButton.click()
     until_done(panel)
 
@@ -154,6 +167,24 @@ def test_cancel_leaves_no_process_and_the_scene_as_it_was(ready):
     assert not panel.tasks.running and not children_left()
     assert slicer.mrmlScene.GetNumberOfNodes() == count
     assert panel.patient.result is None and panel.ui.runAllButton.enabled
+
+
+def test_many_patients_are_predicted_in_the_background_and_can_be_cancelled(ready, tmp_path):
+    panel = ready  # noqa: F811
+    sample = Path(panel.resourcePath("Sample"))
+    table = "patient_id,transverse,longitudinal,report,age,sex\n"
+    rows = [f"P{number},{sample / 'transverse.png'},{sample / 'longitudinal.png'},,58,M\n" for number in range(3)]
+    (tmp_path / "cohort.csv").write_text(table + "".join(rows))
+    panel.ui.batchPathEdit.currentPath = str(tmp_path / "cohort.csv")
+    panel.ui.batchOutEdit.currentPath = str(tmp_path / "out")
+    count = slicer.mrmlScene.GetNumberOfNodes()
+
+    panel.ui.batchButton.click()
+    assert panel.tasks.running and not slot_errors
+    panel.ui.cancelButton.click()
+
+    assert not panel.tasks.running and not children_left()
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
 
 
 def test_a_child_that_the_system_kills_is_explained(ready):
