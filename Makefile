@@ -64,8 +64,9 @@ test: setup test-slicer test-server
 test-server: setup-server setup-slicer
 	.venv-server/bin/python -m pytest tests/server
 
-# The Slicer module on slicer-core; its child processes are the core environment's Python with the shipped weights.
-test-slicer: setup setup-slicer
+# The Slicer module on slicer-core; its child processes are the core environment's Python with the shipped weights, and
+# its server is the project's own.
+test-slicer: setup setup-slicer setup-server
 	.venv-slicer/bin/python -m pytest tests/slicer
 
 # The core on numpy 1.26 and pydicom 2.4, in the server's environment; the two tests left out read example files that
