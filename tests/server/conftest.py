@@ -29,6 +29,14 @@ def study(simulated_study, tmp_path) -> Path:
 
 
 @pytest.fixture
+def small_study(study) -> Path:
+    """The views of two patients alone: as few as one can learn from."""
+    for path in (*study.glob("P3*"), *study.glob("P4*")):
+        path.unlink()
+    return study
+
+
+@pytest.fixture
 def serve(tmp_path) -> Iterator:
     """`serve(studies, *options)` starts a server; all are stopped at the end."""
     started: list[ServerProcess] = []
