@@ -14,6 +14,7 @@ from llnm.simulate.phrases import PHRASES
 from llnm.tmdl import TMDL, TMDLOutput
 from llnm.tmdl.config import VIEW_INPUTS
 from llnm.training.loss import MetastasisLoss
+from llnm.training.patients import patient_split, told_findings
 
 ROW = {"patient_id": "P1", "transverse": "a.png", "longitudinal": "", "report": "", "age": "", "sex": ""}
 
@@ -78,3 +79,33 @@ def test_simulated_readers_and_detailed_reports_say_the_same():
             assert said == bool(patient.truth["microcalcification"]), patient.case.report
             seen.add(said)
     assert seen == {True, False}
+
+
+def test_only_findings_that_a_reader_told_of_are_noted(tmp_path):
+    """A cohort whose readers say nothing of the margin leaves the network silent on it, trained further or not."""
+
+    def items(**cells):
+        rows = [ROW | {"patient_id": f"P{number}", "llnm": str(number % 2)} | cells for number in range(10)]
+        pd.DataFrame(rows).to_csv(tmp_path / "cohort.csv", index=False)
+        return patient_split(tmp_path / "cohort.csv", folds=1).training
+
+    network = told_findings(items(microcalcification="1", taller_than_wide="0"), TMDL.from_preset(size="small"))
+    assert network.told.tolist() == [True, False, False, True]
+    told_findings(items(infiltrative_margin="1"), network)
+    assert network.told.tolist() == [True, True, False, True]
+    again = TMDL.from_preset(size="small")
+    again.load_state_dict(network.state_dict())
+    assert again.told.tolist() == network.told.tolist()
+    paper = TMDL.from_preset("paper", size="small")
+    assert told_findings(items(), paper) is paper
+
+
+def test_what_is_seen_moves_the_risk_by_its_own_weight(some_inputs):
+    network = TMDL.from_preset(size="small").eval()
+    inputs = some_inputs(patients=2)
+    with torch.inference_mode():
+        before = network(inputs)
+        network.finding_risk.weight.copy_(torch.tensor([[2.0, 0.0, 0.0, -1.0]]))
+        after = network(inputs)
+    seen = before.finding_probabilities
+    torch.testing.assert_close(after.logits - before.logits, (2 * seen[:, 0] - seen[:, 3])[:, None])

@@ -19,7 +19,7 @@ from llnm.pipeline.calibration import Answer, Calibration
 from llnm.pipeline.views import MeasuredView
 from llnm.staging import LEVELS
 from llnm.text import ReportEncoder
-from llnm.tmdl import TMDL, TMDLConfig
+from llnm.tmdl import TMDL, TMDLConfig, TMDLOutput
 from llnm.tmdl.config import REPORT_TOKENS, WORD_VECTOR_WIDTH
 from llnm.weights import load_state_dict, metadata, report_encoder_folder, weights_file
 
@@ -33,7 +33,7 @@ class Risk:
 
     `answers`: those of a conformal set that cannot be ruled out, None without calibrated sets. `levels`: probability of
     each level of `llnm.staging` given metastasis; `findings`: of each of `llnm.case.FINDINGS`, from the views alone;
-    both None for weights without such a head.
+    both None for weights without such a head, and a finding that no reader told of in training is None.
     """
 
     probability: float
@@ -43,7 +43,7 @@ class Risk:
     calibration: Calibration
     answers: tuple[Answer, ...] | None
     levels: Mapping[str, float] | None
-    findings: Mapping[str, float] | None
+    findings: Mapping[str, float | None] | None
     inputs: Mapping[str, torch.Tensor]
 
 
@@ -103,7 +103,7 @@ def estimate_risk(
         calibration=calibration,
         answers=answers,
         levels=_of_first(LEVELS, answer.level_probabilities),
-        findings=_of_first(FINDINGS, answer.finding_probabilities),
+        findings=_findings(network, answer),
         inputs=batches[0],
     )
 
@@ -128,6 +128,14 @@ def is_complete(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
 def _of_first(names: Sequence[str], probabilities: torch.Tensor | None) -> dict[str, float] | None:
     """The first row of a batch, by name."""
     return None if probabilities is None else dict(zip(names, map(float, probabilities[0]), strict=True))
+
+
+def _findings(network: TMDL, answer: TMDLOutput) -> dict[str, float | None] | None:
+    """Of the first of a batch; None for a finding that no reader told the network of."""
+    seen = _of_first(FINDINGS, answer.finding_probabilities)
+    if seen is None or not bool(network.told.any()):
+        return None
+    return {name: seen[name] if told else None for name, told in zip(FINDINGS, network.told.tolist(), strict=True)}
 
 
 def decide(probability: float, interval: tuple[float, float], threshold: float) -> Decision:

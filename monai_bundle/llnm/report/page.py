@@ -46,7 +46,11 @@ def render_report(result: Mapping[str, Any], views: Mapping[Plane, ReportView]) 
         contributions=_contributions(result["contributions"]),
         vascularity=_vascularity(result["vascularity"]),
         stage=_stage(result["stage"]),
-        findings=[(words.FINDINGS[name], _percent(share)) for name, share in (result["findings"] or {}).items()],
+        findings=[
+            (words.FINDINGS[name], _percent(share))
+            for name, share in (result["findings"] or {}).items()
+            if share is not None
+        ],
         missing=[words.missing_input(name) for name in result["missing"]],
         quality=_quality(result["quality"]),
         given_report=_given_report(result["provenance"]["report"]),
@@ -97,6 +101,10 @@ def _stage(stage: Context | None) -> list[tuple[str, str]]:
         ("Levels", "low: up to five nodes, all under 2 mm; medium: more, all under 30 mm; high: any over 30 mm"),
         ("Not covered", "one to five nodes of 2 to 30 mm have no level in the published rules"),
     ]
+
+
+def _findings(findings: Context) -> list[tuple[str, str]]:
+    return [(words.FINDINGS[name], _percent(share)) for name, share in findings.items() if share is not None]
 
 
 def _view(view: ReportView, features: Context | None) -> Context:

@@ -20,7 +20,7 @@ from monai.transforms import Compose, RandomizableTransform, Transform
 from llnm.cohort import read_clinical, read_table, rows
 from llnm.errors import InputError
 from llnm.staging import LEVELS
-from llnm.tmdl import TMDLConfig
+from llnm.tmdl import TMDL, TMDLConfig
 from llnm.tmdl.config import IMAGE_INPUTS, INPUTS, VIEW_INPUTS, InputName
 from llnm.training.cohort import VARIANTS, cached_tensors
 
@@ -92,6 +92,14 @@ def patient_split(
     if len(training) < 1:
         raise InputError(f"{path}: {len(items)} patients leave none to train on; give more, or more folds")
     return PatientSplit(table, *([items[index] for index in sorted(part)] for part in (training, validation, held)))
+
+
+def told_findings(items: Sequence[PatientItem], network: TMDL) -> TMDL:
+    """`network`, with a note of which findings the readers of `items` (or of an earlier training) told anything."""
+    if network.finding_head is not None:
+        stated = torch.tensor([item.findings for item in items]) != UNKNOWN
+        network.told |= stated.any(dim=0)
+    return network
 
 
 def _item(cells: Mapping[str, str], folder: Path, seed: int) -> PatientItem:
