@@ -66,6 +66,11 @@ class Study:
 
 
 @pytest.fixture(scope="session")
+def repository() -> Path:
+    return HERE.parents[2]
+
+
+@pytest.fixture(scope="session")
 def study(tmp_path_factory):
     """Two views each of twelve simulated patients, at a quarter of their size, so that everything is quick."""
     from skimage.transform import resize
