@@ -281,7 +281,12 @@ def test_the_servers_fields_are_there_only_when_a_server_is_chosen(panel):  # no
 
 @pytest.mark.parametrize(
     ("button", "words"),
-    [("exportButton", "folder"), ("atlasButton", "atlas folder"), ("batchButton", "folder is missing")],
+    [
+        ("loadButton", "no file"),
+        ("exportButton", "folder"),
+        ("atlasButton", "atlas folder"),
+        ("batchButton", "folder is missing"),
+    ],
 )
 def test_what_is_missing_is_said_before_anything_is_started(panel, button, words):  # noqa: F811
     panel.ui.exportButton.enabled = True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from LLNMLib.interfaces import PLANES
+from LLNMLib.interfaces import PLANES, logic_error
 from LLNMLib.panel_sample import load_sample
 from LLNMLib.panel_text import lines_text
 from LLNMLib.panel_views import arrange
@@ -59,7 +59,9 @@ class PatientSection:
 
     def load(self) -> None:
         """Load a file or a study; what is free of the two views takes the images in their order."""
-        path, logic = Path(self.ui.loadPathEdit.currentPath), self.panel.logic
+        if not self.ui.loadPathEdit.currentPath:
+            raise logic_error("InputError", _("no file or study is chosen"), _("choose one in the field beside Load"))
+        path, logic = Path(self.ui.loadPathEdit.currentPath).expanduser(), self.panel.logic
         spacing = self.ui.spacingBox.value or None
         images = logic.load_study(path) if path.is_dir() else [logic.load_image(path, spacing_mm=spacing)]
         self.ui.loadPathEdit.addCurrentPathToHistory()
