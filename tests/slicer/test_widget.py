@@ -330,3 +330,25 @@ def test_a_login_is_a_name_with_a_password_or_a_token(panel, user, secret, expec
 
     login = panel.logic.place.login
     assert (None if login is None else (login.user, login.password, login.token)) == expected
+
+
+def test_a_loop_can_be_outlined_once_it_is_chosen(panel):  # noqa: F811
+    loop = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Loop")
+    assert not panel.ui.cineButton.enabled
+
+    panel.ui.sequenceSelector.setCurrentNode(loop)
+    process()
+
+    assert panel.ui.cineButton.enabled
+
+
+def test_every_next_step_of_the_logic_has_a_button(panel, environment):  # noqa: F811
+    from LLNMLib.widget import BUTTON_OF
+
+    steps = [panel.logic.next_step(None)[0], panel.logic.next_step(panel.patient)[0]]
+    panel.ui.sampleButton.click()
+    steps.append(panel.logic.next_step(panel.patient)[0])
+    panel.ui.environmentPathEdit.currentPath = ""
+    steps.append(panel.logic.next_step(panel.patient)[0])
+
+    assert len(set(steps)) == 4 and set(steps) <= set(BUTTON_OF)

@@ -44,6 +44,7 @@ class ResultSections:
         panel.on_click("exportButton", self.export)
         panel.on_click("batchButton", self.predict_many)
         ui.heatMapBox.connect("toggled(bool)", panel.show_images)
+        ui.sequenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", panel.refresh_soon)
 
     def options(self, masks: str = "corrected") -> Options:
         """What is chosen in the panel."""
