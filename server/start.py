@@ -133,8 +133,10 @@ def state_folder(studies: str, state: Path | None) -> Path:
 
 def prepare(studies: str, state: Path, conf: dict[str, str], port: int) -> None:
     """Settings of MONAILabel, for this process and, by the environment, for those that training runs in."""
-    state.mkdir(parents=True, exist_ok=True)
-    _log_to(state / "logs" / "server.log")
+    try:
+        _log_to(state / "logs" / "server.log")
+    except OSError as error:
+        raise InputError(f"--state {state}: cannot be written ({error.strerror}); choose another place") from error
     os.environ["MONAI_LABEL_RELOAD_APP_LIB"] = "false"  # `lib` must be one package, not two
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from monailabel.config import settings

@@ -85,6 +85,8 @@ def test_without_a_good_token_nothing_is_told(guarded, people):
     basic = ask(guarded, "GET", "/info/", headers={"Authorization": f"Basic {people['ada']}"})
     assert basic.status_code == 401 and basic.headers["WWW-Authenticate"] == "Bearer"
     assert ask(guarded, "GET", "/auth/").json()["enabled"] is True
+    page = ask(guarded, "GET", "/campaign/")
+    assert page.status_code == 200 and "P1_transverse" not in page.text
 
 
 def test_the_token_file_does_not_hold_the_tokens_and_only_its_owner_reads_it(people):

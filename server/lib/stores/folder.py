@@ -55,9 +55,11 @@ class StudyFolder(Datastore):
             raise InputError(f"{root}: there is no such folder; give the folder that holds the images")
         self.state = state or self.root / STATE
         self.labels = labels or self.root / LABELS
-        for tag in (FINAL, ORIGINAL):
-            (self.labels / tag).mkdir(parents=True, exist_ok=True)
-        self.state.mkdir(parents=True, exist_ok=True)
+        try:
+            for folder in (self.labels / FINAL, self.labels / ORIGINAL, self.state):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be made ({error.strerror}); labels are kept there") from error
         self.patients = Patients(self.root, self.state)
         self._lock = threading.RLock()
         self._images: dict[str, Path] = {}
