@@ -1,5 +1,7 @@
 """Patients in a real scene: side by side, undone, rolled back, saved and read again."""
 
+import json
+
 import numpy as np
 import pytest
 import slicer
@@ -164,6 +166,43 @@ def test_a_transaction_inside_which_nothing_fails_is_kept(scene):
     with transaction(scene) as changes:
         changes.add(slicer.vtkMRMLTextNode())
     assert scene.GetNumberOfNodesByClass("vtkMRMLTextNode") == 1
+
+
+def test_a_step_inside_another_is_taken_back_with_it(logic, patient):
+    scene = logic.scene
+    before = contents(scene)
+    with pytest.raises(RuntimeError), transaction(scene):
+        prediction.put_masks(patient, {"transverse": {"nodule": blob()}}, masks.NETWORK)
+        raise RuntimeError("after the first part")
+    assert contents(scene) == before
+    scene.SetUndoOn()
+    with transaction(scene):
+        prediction.put_masks(patient, {"transverse": {"nodule": blob()}}, masks.NETWORK)
+        with transaction(scene) as changes:
+            changes.add(slicer.vtkMRMLTextNode())
+    assert scene.GetNumberOfUndoLevels() == 1
+
+
+def test_masks_of_a_server_that_come_with_a_result_do_not_make_it_stale(logic, patient):
+    given = {"transverse": {"nodule": blob()}}
+    inputs = patient.fingerprint(given)
+    text = json.dumps(A_RESULT)
+    found = prediction.ResultFolder(text, {"transverse": {"nodule": blob(), "gland": blob(40)}}, {}, "<html>")
+    prediction.put_into_scene(patient, found, inputs, given)
+    assert not patient.stale
+    view, drawn = patient.view("transverse"), patient.segmentation("transverse")
+    assert np.array_equal(masks.corrected(drawn, "nodule", view), blob())
+    assert masks.corrected(drawn, "gland", view) is None
+
+
+A_RESULT = {
+    "risk": {"probability": None},
+    "location": {"capsule_distance_mm": None, "region": None, "atlas_probability": None},
+    "contributions": None,
+    "missing": [],
+    "warnings": [],
+    "provenance": {"weights": []},
+}
 
 
 def without_hierarchy(found):

@@ -51,6 +51,11 @@ def show(scene: Any, folder: Path, patient: PatientNode | None) -> tuple[str, ..
     return (*lines, NOTICE)
 
 
+def check(folder: Path) -> None:
+    """Raises LogicError for a folder that is no atlas."""
+    _about(folder)
+
+
 def _about(folder: Path) -> tuple[dict[str, Any], str]:
     try:
         content = (folder / "atlas.json").read_bytes()

@@ -6,8 +6,11 @@ The report goes by a file, so that it does not stand in the list of processes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from LLNMLib import masks, patient_node
 from LLNMLib.interfaces import PLANES, STRUCTURES, Options, logic_error
@@ -19,8 +22,17 @@ _EXPLANATIONS = ("none", "fast", "full")
 _MASKS = ("corrected", "all", "none")
 
 
-def predict_command(python: Path, patient: PatientNode, options: Options, scratch: Path) -> list[str]:
-    """`llnm predict` for a patient, its result in `scratch/result`; raises LogicError where an input cannot be used."""
+def predict_command(
+    python: Path,
+    patient: PatientNode,
+    options: Options,
+    scratch: Path,
+    given: Mapping[str, Mapping[str, np.ndarray]],
+) -> list[str]:
+    """`llnm predict` for a patient, its result in `scratch/result`; `given`: masks that go before those of the scene.
+
+    Raises LogicError where an input cannot be used.
+    """
     check(patient, options)
     command = [str(python), "-m", "llnm", "predict", "--progress", "json", "--out", str(scratch / "result")]
     for plane in PLANES:
@@ -34,7 +46,8 @@ def predict_command(python: Path, patient: PatientNode, options: Options, scratc
         if by_hand is not None:
             command += [f"--{plane}-spacing", repr(by_hand)]
         for structure in STRUCTURES:
-            mask = _given_mask(patient, plane, structure, options.masks)
+            mask = given.get(plane, {}).get(structure)
+            mask = _given_mask(patient, plane, structure, options.masks) if mask is None else mask
             if mask is not None:
                 file = scratch / f"{plane}_{structure}.png"
                 write_mask(file, mask)

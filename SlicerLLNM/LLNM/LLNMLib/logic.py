@@ -18,7 +18,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,11 @@ from LLNMLib import (
     masks,
     patient_node,
     prediction,
+    server_masks,
     ultrasound,
 )
 from LLNMLib.interfaces import (
     PLANES,
-    STRUCTURES,
     Clock,
     EnvironmentReport,
     ExportReport,
@@ -48,13 +47,14 @@ from LLNMLib.interfaces import (
     Problem,
     Runner,
     Server,
-    ServerReport,
     logic_error,
 )
 from LLNMLib.messages import REPAIR
 from LLNMLib.patient_node import PatientNode
 from LLNMLib.server import LabelServer
+from LLNMLib.server_masks import Found
 from LLNMLib.tasks import Body, Call, StepTask
+from LLNMLib.transaction import transaction
 
 
 class LLNMLogic:
@@ -128,7 +128,7 @@ class LLNMLogic:
             server = LabelServer(self.place.address, self.place.login)
             return self._task(f"Masks of {patient.name}", lambda task: self._server_masks(task, patient, server))
         python = self._python()
-        return self._task(f"Masks of {patient.name}", lambda task: self._masks(task, patient, chosen, python))
+        return self._task(f"Masks of {patient.name}", lambda task: self._masks(patient, chosen, python))
 
     def start_prediction(self, patient: PatientNode, options: Options | None = None) -> StepTask:
         """Predict the risk; outlines that a person corrected are used as they are (`Options.masks`).
@@ -144,7 +144,7 @@ class LLNMLogic:
     def start_all(self, patient: PatientNode, options: Options | None = None) -> StepTask:
         """Masks, prediction and, where `options.atlas` is given, the atlas with the nodule, in one task.
 
-        Outlines that a person corrected are kept.
+        Outlines that a person corrected are kept. The scene changes once, when everything is there.
         """
         chosen = options or Options()
         command.check(patient, chosen)
@@ -152,17 +152,11 @@ class LLNMLogic:
         place = self.place
         server = LabelServer(place.address, place.login) if isinstance(place, Server) else None
 
-        def body(task: StepTask) -> Body:
-            if server is not None:
-                task.part(0.0, 0.3)
-                yield from self._server_masks(task, patient, server, keep=True)
-                task.part(0.3, 1.0)
-            yield from self._predict(task, patient, chosen, python)
-            if chosen.atlas is not None:
-                for line in self.show_atlas(chosen.atlas, patient):
-                    task.tell(line)
-
-        return self._task(f"Everything for {patient.name}", body)
+        if chosen.atlas is not None:
+            atlas_scene.check(chosen.atlas)
+        return self._task(
+            f"Everything for {patient.name}", lambda task: self._all(task, patient, chosen, python, server)
+        )
 
     def start_cine(self, sequence_node: Any, structure: str = "nodule") -> StepTask:
         """Outline a structure in every frame of a sequence; the masks become a sequence with the same frames.
@@ -305,66 +299,60 @@ class LLNMLogic:
             raise logic_error("BadPython", "no Python environment with llnm is chosen", REPAIR)
         return python
 
-    def _run(self, task: StepTask, patient: PatientNode, options: Options, python: Path) -> Any:
-        """Run `llnm predict` of a patient; gives what it wrote, and the fingerprint of what it was given."""
+    def _run(self, patient: PatientNode, options: Options, python: Path, given: Found) -> Any:
+        """Run `llnm predict` of a patient; gives what it wrote, and the fingerprint of what it was given.
+
+        `given`: masks from a server, which are not in the scene yet.
+        """
         with tempfile.TemporaryDirectory(prefix="LLNM-") as folder:
             scratch = Path(folder)
-            arguments = command.predict_command(python, patient, options, scratch)
-            before = patient.fingerprint()
+            arguments = command.predict_command(python, patient, options, scratch, given)
+            before = patient.fingerprint(given)
             run = self.runner.start(arguments, command.threads_of(options))
             yield run
             if run.result is None:
                 text = f"{python}: the program ended without a result"
                 raise logic_error("BadPython", text, f"choose a Python with llnm, or {REPAIR}")
-            if not patient_node.is_in_scene(patient, self.scene):
-                raise logic_error("InputError", f"{patient.name}: the patient was removed", "run again")
+            self._check_present(patient)
             return prediction.read_result_folder(scratch / "result"), before
 
     def _predict(self, task: StepTask, patient: PatientNode, options: Options, python: Path) -> Body:
-        # Where somebody draws while the child computes, the result comes into the scene as one that is out of date.
-        found, inputs = yield from self._run(task, patient, options, python)
-        prediction.put_into_scene(patient, found, inputs)
+        found, inputs = yield from self._run(patient, options, python, {})
+        self._show_result(task, patient, found, inputs, {}, None)
+
+    def _all(
+        self, task: StepTask, patient: PatientNode, options: Options, python: Path, server: LabelServer | None
+    ) -> Body:
+        given: Found = {}
+        if server is not None:
+            task.part(0.0, 0.3)
+            given = yield from server_masks.fetch(task, patient, server, keep_corrections=True)
+            task.part(0.3, 1.0)
+        found, inputs = yield from self._run(patient, options, python, given)
+        self._show_result(task, patient, found, inputs, given, options.atlas)
+
+    def _show_result(
+        self, task: StepTask, patient: PatientNode, found: Any, inputs: str, given: Found, atlas: Path | None
+    ) -> None:
+        """Put everything into the scene as one step; what somebody drew in the meantime makes it out of date."""
+        with transaction(self.scene):
+            prediction.put_into_scene(patient, found, inputs, given)
+            if atlas is not None:
+                task.log += self.show_atlas(atlas, patient)
         task.log += self.summary(patient)
 
-    def _masks(self, task: StepTask, patient: PatientNode, options: Options, python: Path) -> Body:
-        found, _ = yield from self._run(task, patient, options, python)
+    def _masks(self, patient: PatientNode, options: Options, python: Path) -> Body:
+        found, _ = yield from self._run(patient, options, python, {})
         prediction.put_masks(patient, found.masks, masks.NETWORK)
 
-    def _server_masks(self, task: StepTask, patient: PatientNode, server: LabelServer, keep: bool = False) -> Body:
-        """Masks of every view from a server; `keep`: those that a person corrected stay."""
-        task.tell(f"Asking {server.address}")
-        asked = Call(server.report, f"What {server.address} offers")
-        yield asked
-        report: ServerReport = asked.value
-        if report.problem is not None:
-            raise LogicError(report.problem)
-        found: dict[str, dict[str, Any]] = {}
-        with tempfile.TemporaryDirectory(prefix="LLNM-") as folder:
-            for plane in PLANES:
-                volume = patient.view(plane)
-                if volume is None:
-                    continue
-                image = Path(folder, f"{plane}.nrrd")
-                ultrasound.write_frame(volume, image)
-                for structure in STRUCTURES:
-                    model = (report.models or {}).get(structure)
-                    own = masks.corrected(patient.segmentation(plane), structure, volume) if keep else None
-                    if model is None or own is not None:
-                        if model is None:
-                            task.tell(f"{server.address} offers no model for the {structure}")
-                        continue
-                    ask = partial(server.infer, model, image)
-                    call = Call(ask, f"Outlining the {structure}, {plane} view")
-                    yield call
-                    if call.value.any():
-                        # A server outlines every nodule; the prediction is about one, the largest.
-                        target = masks.largest_part(call.value) if structure == "nodule" else call.value
-                        found.setdefault(plane, {})[structure] = target
-                        if target.sum() < call.value.sum():
-                            task.tell(f"{plane}: the server outlined several nodules; the largest one is kept")
-                    else:
-                        task.tell(f"{plane}: the server found no {structure}")
-        prediction.put_masks(patient, found, masks.SERVER, keep_corrections=keep)
+    def _server_masks(self, task: StepTask, patient: PatientNode, server: LabelServer) -> Body:
+        found = yield from server_masks.fetch(task, patient, server, keep_corrections=False)
+        self._check_present(patient)
+        prediction.put_masks(patient, found, masks.SERVER)
+
+    def _check_present(self, patient: PatientNode) -> None:
+        if not patient_node.is_in_scene(patient, self.scene):
+            raise logic_error("InputError", f"{patient.name}: the patient was removed", "run again")
 
     def _check_python(self, task: StepTask, python: Path) -> Body:
         run = self.runner.start(environment.check_command(python))

@@ -42,6 +42,9 @@ DECISIONS = {
 _HEAT_COLOURS = ("vtkMRMLColorTableNodeFileInferno.txt", "vtkMRMLColorTableNodeIron")
 
 
+Masks = Mapping[str, Mapping[str, np.ndarray]]
+
+
 @dataclass(frozen=True)
 class ResultFolder:
     """A result folder in memory: `text` is `result.json` byte for byte; masks (row, column) bool by plane and
@@ -49,7 +52,7 @@ class ResultFolder:
     """
 
     text: str
-    masks: Mapping[str, Mapping[str, np.ndarray]]
+    masks: Masks
     heat: Mapping[str, np.ndarray]
     report: str
 
@@ -79,10 +82,13 @@ def read_result_folder(folder: Path) -> ResultFolder:
     return ResultFolder(text, found, heat, report)
 
 
-def put_into_scene(patient: PatientNode, found: ResultFolder, inputs: str) -> None:
-    """Show a result of `inputs` (a fingerprint); what an earlier one brought is replaced, corrected outlines stay."""
+def put_into_scene(patient: PatientNode, found: ResultFolder, inputs: str, given: Masks | None = None) -> None:
+    """Show a result of `inputs` (a fingerprint); what an earlier one brought is replaced, corrected outlines stay.
+
+    `given`: masks of a server that the result was made of.
+    """
     with changes_of(patient) as changes:
-        _put_masks(patient, found.masks, masks.NETWORK, changes)
+        _put_masks(patient, found.masks, masks.NETWORK, changes, given=given or {})
         _put_text(patient, patient_node.RESULT, "result", found.text, changes)
         _put_text(patient, patient_node.REPORT_PAGE, "report", found.report, changes)
         _put_text(patient, patient_node.SUMMARY, "summary", "\n".join(sentences(found.result)), changes)
@@ -94,7 +100,7 @@ def put_into_scene(patient: PatientNode, found: ResultFolder, inputs: str) -> No
 
 def put_masks(
     patient: PatientNode,
-    found: Mapping[str, Mapping[str, np.ndarray]],
+    found: Masks,
     source: str,
     keep_corrections: bool = False,
 ) -> None:
@@ -141,10 +147,11 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
 
 def _put_masks(
     patient: PatientNode,
-    found: Mapping[str, Mapping[str, np.ndarray]],
+    found: Masks,
     source: str,
     changes: Changes,
     keep_corrections: bool = True,
+    given: Masks | None = None,
 ) -> None:
     for plane in PLANES:
         volume, segmentation = patient.view(plane), patient.segmentation(plane)
@@ -160,7 +167,7 @@ def _put_masks(
         else:
             own = set()
         if segmentation is None:
-            if not drawn:
+            if not drawn and not (given or {}).get(plane):
                 continue
             segmentation = changes.add(masks.new_segmentation(f"{patient.name} {plane} masks"))
             segmentation.CreateDefaultDisplayNodes()
@@ -172,9 +179,11 @@ def _put_masks(
         else:
             changes.keep(segmentation)
         for structure in STRUCTURES:
-            if structure not in drawn and structure not in own:
+            if structure not in drawn and structure not in own:  # a server's is drawn below
                 masks.erase(segmentation, structure)
+        from_server = (given or {}).get(plane, {})
         masks.draw(segmentation, volume, {name: mask for name, mask in drawn.items() if name not in own}, source)
+        masks.draw(segmentation, volume, {n: mask for n, mask in from_server.items() if n not in own}, masks.SERVER)
         segmentation.GetDisplayNode().SetOpacity2DFill(0.15)
 
 

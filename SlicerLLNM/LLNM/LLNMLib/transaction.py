@@ -58,11 +58,22 @@ class Changes:
             remove_with_helpers(self.scene, node)
 
 
+_open: list[Changes] = []
+
+
 @contextmanager
 def transaction(scene: Any) -> Iterator[Changes]:
-    """One step that can be undone; whatever is raised inside leaves the scene as it was."""
+    """One step that can be undone; whatever is raised inside leaves the scene as it was.
+
+    One inside another is a part of the outer one, and kept or taken back with it.
+    """
+    outer = next((changes for changes in _open if changes.scene is scene), None)
+    if outer is not None:
+        yield outer
+        return
     scene.SaveStateForUndo()
     changes = Changes(scene)
+    _open.append(changes)
     scene.StartState(scene.BatchProcessState)
     try:
         yield changes
@@ -71,6 +82,7 @@ def transaction(scene: Any) -> Iterator[Changes]:
         changes.undo()
         raise
     finally:
+        _open.remove(changes)
         scene.EndState(scene.BatchProcessState)
 
 
