@@ -87,15 +87,15 @@ def patient(logic, patient_row):
     return made
 
 
-def test_masks_of_the_annotation_server_are_those_of_llnm(
-    annotation_server, logic, patient, llnm, patient_row, tmp_path
+def test_masks_of_the_annotation_server_are_those_of_llnm_and_the_prediction_here_is_made_of_them(
+    annotation_server, logic, patient, llnm, core_python, patient_row, tmp_path
 ):
     address, token = annotation_server
-    logic.place = Server(address, Login(token=token))
+    logic.place = Server(address, Login(token=token), core_python)
     check = logic.start_check()
     assert check.wait() is TaskState.DONE, check.problem
     assert check.report.models == {"nodule": "nodule", "gland": "gland"}
-    task = logic.start_masks(patient)
+    task = logic.start_all(patient, Options(explain="none"))
     assert task.wait() is TaskState.DONE, task.problem
     view, drawn = patient.view("transverse"), patient.segmentation("transverse")
     for structure in STRUCTURES:
@@ -104,8 +104,9 @@ def test_masks_of_the_annotation_server_are_those_of_llnm(
         found = masks.mask_of(drawn, structure, view)
         assert found.shape == expected.shape
         assert np.array_equal(found, masks.largest_part(expected) if structure == "nodule" else expected)
-        # The prediction on this machine takes them as they are.
         assert np.array_equal(masks.corrected(drawn, structure, view), found)
+        assert f"transverse_{structure}_mask" in patient.result["provenance"]["inputs"]
+    assert not patient.stale
 
 
 def test_a_prediction_is_not_offered_by_a_server_and_that_is_said(logic, patient):
