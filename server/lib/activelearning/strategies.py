@@ -74,7 +74,7 @@ def farthest_first(
             last = chosen[-1]
             nearest = np.minimum(nearest, distances(features, features[last : last + 1])[:, 0])
         if nearest is None or np.isinf(nearest).any():
-            far = 1 / (1e-12 + distances(features, features.mean(axis=0, keepdims=True))[:, 0])
+            far: Floats = 1 / (1e-12 + distances(features, features.mean(axis=0, keepdims=True))[:, 0])
             nearest = np.full(len(features), np.inf)
         else:
             far = nearest

@@ -25,9 +25,7 @@ def arguments() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     status = commands.add_parser("status", help="how the campaign stands, as JSON")
     verify = commands.add_parser("verify", help="whether the audit log and every label are as they were written")
-    verify.add_argument(
-        "--head", metavar="'N HASH'", help="a head noted earlier: is it still in the log?"
-    )
+    verify.add_argument("--head", metavar="'N HASH'", help="a head noted earlier: is it still in the log?")
     export = commands.add_parser("export", help="the agreed set as a folder that `llnm train` reads")
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
     for command in (status, verify, export):

@@ -56,10 +56,11 @@ def _area(masks: Sequence[Mask]) -> tuple[slice, slice]:
         return slice(0, union.shape[0]), slice(0, union.shape[1])
     found = ndimage.find_objects(union.astype(np.uint8))[0]
     around = round(_MARGIN * max(part.stop - part.start for part in found))
-    return tuple(
+    rows, columns = (
         slice(max(0, part.start - around), min(size, part.stop + around))
         for part, size in zip(found, union.shape, strict=True)
     )
+    return rows, columns
 
 
 def _draw(pixels: npt.NDArray[np.uint8], mask: Mask, scale: int, colour: str, dash: int) -> None:
