@@ -30,7 +30,7 @@ class ServerProcess:
         command = [sys.executable, "-m", "server", "--studies", str(self.studies), "--port", str(self.port)]
         # Looking at all images at the start is tested by itself; elsewhere it would only take time.
         command += ["--conf", "score_at_start", "no"]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 [*command, *self.options], cwd=REPOSITORY, env=environment, stdout=out, stderr=out
