@@ -176,8 +176,9 @@ def test_many_patients_are_predicted_in_the_background_and_can_be_cancelled(read
     sample = Path(panel.resourcePath("Sample"))
     table = "patient_id,transverse,longitudinal,report,age,sex\n"
     rows = [f"P{number},{sample / 'transverse.png'},{sample / 'longitudinal.png'},,58,M\n" for number in range(3)]
-    (tmp_path / "cohort.csv").write_text(table + "".join(rows))
-    panel.ui.batchPathEdit.currentPath = str(tmp_path / "cohort.csv")
+    (tmp_path / "patients").mkdir()
+    (tmp_path / "patients" / "cohort.csv").write_text(table + "".join(rows))
+    panel.ui.batchPathEdit.currentPath = str(tmp_path / "patients")
     panel.ui.batchOutEdit.currentPath = str(tmp_path / "out")
     count = slicer.mrmlScene.GetNumberOfNodes()
 

@@ -29,7 +29,7 @@ class ResultSections:
     def __init__(self, panel: LLNMWidget) -> None:
         self.panel, self.ui = panel, panel.ui
         ui = self.ui
-        for edit in (ui.atlasPathEdit, ui.exportPathEdit, ui.batchOutEdit):
+        for edit in (ui.atlasPathEdit, ui.exportPathEdit, ui.batchPathEdit, ui.batchOutEdit):
             edit.filters = ctk.ctkPathLineEdit.Dirs
         ui.explainBox.currentIndex = EXPLAIN.index(Options().explain)
         panel.on_click("runAllButton", self.run_all)
