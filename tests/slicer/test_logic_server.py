@@ -16,7 +16,7 @@ from LLNMLib.interfaces import PLANES, STRUCTURES, LogicError, Login, Options, S
 from LLNMLib.runner import child_environment
 from LLNMLib.server import LabelServer
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 
 
 @pytest.fixture
