@@ -62,6 +62,11 @@ def test_settings_outside_the_limits_are_refused(request_):
         changed_settings(TrainingSettings(), request_)
 
 
+def test_patients_who_all_judge_teach_nothing_and_the_message_says_so():
+    with pytest.raises(InputError, match="all 2 patients labelled so far judge"):
+        split([labelled(n, f"p{n}", judges=True) for n in range(2)], 0.25)
+
+
 def finished(versions, value):
     """A finished training in its work folder."""
     with versions.training("nodule") as work:

@@ -184,9 +184,12 @@ def split(images: Sequence[LabelledImage], share: float) -> tuple[list[LabelledI
         judging = [image for image in usable if image.patient in chosen]
     kept = {image.patient for image in judging}
     training = [image for image in usable if image.patient not in kept and not image.judges]
+    patients = len({image.patient for image in usable})
+    if not training and any(image.judges for image in judging):
+        raise InputError(f"train: all {patients} patients labelled so far judge the networks; label images of others")
     if not training or not judging:
         raise InputError(
-            f"train: labels of {len({image.patient for image in usable})} patients are too few; "
+            f"train: labels of {patients} patients are too few; "
             "label images of two patients at least, one to learn from and one to judge by"
         )
     return training, judging
