@@ -2,8 +2,8 @@
 
 Run `python tests/benchmarks/bench_atlas.py [GLAND_MASKS]`: one JSON line. Times are processor seconds of one thread for
 one registration at 128 x 128, which leave out waiting for a core; two processes are compared with one by the clock, so
-the machine should be idle. GLAND_MASKS is a folder of further masks (PNG) of transverse views of unknown spacing. Mattes
-mutual information is what the publication used and ANTs' default.
+the machine should be idle. GLAND_MASKS is a folder of further masks (PNG) of transverse views of unknown spacing.
+Mattes mutual information is what the publication used and ANTs' default.
 """
 
 from __future__ import annotations

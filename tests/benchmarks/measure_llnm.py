@@ -3,7 +3,7 @@
     python tests/benchmarks/measure_llnm.py RUN COHORT.csv COHORT_SEED
 
 RUN is the folder of `llnm train llnm` on the simulated cohort of that seed; only its held-back patients are used. One
-JSON line: the AUC where inputs are absent (at the prediction; nothing is trained anew), for the network and for a reader
+JSON line: the AUC where inputs are absent (at the prediction; nothing is trained anew), for the network and for one
 who knows every finding that the other inputs show; the rank correlation of both losses; the calibration error beside
 that of true scores of as many patients; and the error before and after recalibration at a simulated site, where the
 logit of the true risk is 0.7 of what it was, plus 1 (labels drawn anew 200 times, half of the patients to fit on).

@@ -9,10 +9,10 @@ from typing import Any
 
 import slicer
 
-from LLNMLib.patient_node import HEAT, PatientNode
+from LLNMLib.patient_node import HEAT, SLICE_VIEW, PatientNode
 
 # In the layout "side by side" Slicer shows these two.
-SLICE_OF = {"transverse": "Red", "longitudinal": "Yellow"}
+SLICE_OF = {plane: node.removeprefix("vtkMRMLSliceNode") for plane, node in SLICE_VIEW.items()}
 HEAT_OPACITY = 0.5
 
 
