@@ -98,14 +98,3 @@ def test_only_findings_that_a_reader_told_of_are_noted(tmp_path):
     assert again.told.tolist() == network.told.tolist()
     paper = TMDL.from_preset("paper", size="small")
     assert told_findings(items(), paper) is paper
-
-
-def test_what_is_seen_moves_the_risk_by_its_own_weight(some_inputs):
-    network = TMDL.from_preset(size="small").eval()
-    inputs = some_inputs(patients=2)
-    with torch.inference_mode():
-        before = network(inputs)
-        network.finding_risk.weight.copy_(torch.tensor([[2.0, 0.0, 0.0, -1.0]]))
-        after = network(inputs)
-    seen = before.finding_probabilities
-    torch.testing.assert_close(after.logits - before.logits, (2 * seen[:, 0] - seen[:, 3])[:, None])

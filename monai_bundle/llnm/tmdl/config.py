@@ -74,7 +74,7 @@ class TMDLConfig:
     # Age, echogenicity and shape, and the grey levels of the images.
     values: Literal["standardised", "raw"] = "standardised"
     absent_tokens: bool = True
-    dropout: float = 0.2
+    dropout: float = 0.15
     attention_dropout: float = 0.0
 
     def __post_init__(self) -> None:

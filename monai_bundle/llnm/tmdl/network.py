@@ -104,9 +104,6 @@ class TMDL(nn.Module):
         self._of_view = 2 * len(VIEW_INPUTS) * config.width
         self.finding_head = nn.Linear(self._of_view, len(FINDINGS)) if config.finding_head else None
         if config.finding_head:
-            # What is seen counts for the risk by itself, so that few patients are enough to learn what it means.
-            self.finding_risk = nn.Linear(len(FINDINGS), config.logits, bias=False)
-            nn.init.zeros_(self.finding_risk.weight)
             # Of which findings readers told anything in training; of the others the head says nothing.
             self.register_buffer("told", torch.zeros(len(FINDINGS), dtype=torch.bool))
 
@@ -144,15 +141,12 @@ class TMDL(nn.Module):
         if view_mask is None:
             view_mask = torch.ones(patients, views, dtype=torch.bool, device=features.device)
         share = (view_mask / view_mask.sum(dim=1, keepdim=True).clamp(min=1)).to(features.dtype).unsqueeze(-1)
-        logits, found = self._of_views(self.head, features, share), self._findings(embedded, share)
-        if found is not None:
-            logits = logits + self.finding_risk(torch.sigmoid(found))
         return TMDLOutput(
-            logits,
+            self._of_views(self.head, features, share),
             features,
             tuple(weights),
             None if self.level_head is None else self._of_views(self.level_head, features, share),
-            found,
+            self._findings(embedded, share),
         )
 
     def _findings(self, embedded: torch.Tensor | None, share: torch.Tensor) -> torch.Tensor | None:
