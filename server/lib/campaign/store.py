@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from lib.campaign.errors import CampaignError
 
 from llnm.errors import InputError
 
 DATABASE = "campaign.sqlite"
 LABELS = "labels"
+_UNFINISHED = ".tmp"
 # So long a process waits for another one's transaction; each takes some milliseconds.
 _PATIENCE_MS = 20_000
 
@@ -35,6 +37,7 @@ class Store:
         self._lock = threading.RLock()
         try:
             self.labels.mkdir(parents=True, exist_ok=True)
+            _clear_up(self.labels)
             self._database = sqlite3.connect(folder / DATABASE, isolation_level=None, check_same_thread=False)
             self._database.row_factory = sqlite3.Row
             self._database.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
@@ -91,7 +94,7 @@ class Store:
         digest = hashlib.sha256(content).hexdigest()
         target = self.labels / f"{digest}{suffix}"
         # Equal content has an equal name, so that two writers at once, or one again after a crash, write the same.
-        temporary = self.labels / f"{uuid.uuid4().hex}.tmp"
+        temporary = self.labels / f"{os.getpid()}-{uuid.uuid4().hex}{_UNFINISHED}"
         try:
             with temporary.open("wb") as file:
                 file.write(content)
@@ -111,6 +114,14 @@ class Store:
     def path(self, name: str) -> Path:
         """A kept label's file."""
         return self.labels / name
+
+
+def _clear_up(labels: Path) -> None:
+    """Remove what a process that was killed left unfinished; other processes that live may be writing theirs."""
+    for file in labels.glob(f"*{_UNFINISHED}"):
+        writer = file.name.partition("-")[0]
+        if not writer.isdigit() or not psutil.pid_exists(int(writer)):
+            file.unlink(missing_ok=True)
 
 
 def _force_folder(folder: Path) -> None:

@@ -1,7 +1,10 @@
 """What becomes of a label: taken once, kept, compared, decided on, exported and logged."""
 
 import csv
+import os
 import sqlite3
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -315,3 +318,15 @@ def test_a_label_changed_on_the_disk_is_found(campaign, study):
     file.unlink()
     with pytest.raises(InputError, match="is missing"):
         campaign.audit()
+
+
+def test_what_a_killed_process_left_unfinished_is_removed_and_that_of_a_living_one_stays(campaign):
+    own_number = [sys.executable, "-c", "import os; print(os.getpid())"]
+    gone = subprocess.run(own_number, capture_output=True, text=True, check=True)
+    left, living = (
+        campaign.folder / "labels" / f"{number}-0123.tmp" for number in (gone.stdout.strip(), str(os.getpid()))
+    )
+    left.write_bytes(b"half")
+    living.write_bytes(b"half")
+    Campaign(campaign.folder).close()
+    assert not left.exists() and living.exists()
