@@ -117,7 +117,8 @@ class LocateRow:
     def of(cls, folder: Path) -> LocateRow:
         """Raises InputError for a folder that holds no atlas."""
         _loaded(folder)
-        return cls(folder, " ".join(file_sha256(folder / name) for name in (ABOUT, "risk.nii.gz")))
+        files = (ABOUT, *(f"{name}.nii.gz" for name in ("labels", "risk", "low", "high", "count")))
+        return cls(folder, " ".join(file_sha256(folder / name) for name in files))
 
     def __call__(self, prediction: Prediction, cells: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
         """The fields of a row that says the side; a warning where it does not, since the rest of the result stands."""
