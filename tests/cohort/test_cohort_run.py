@@ -164,6 +164,6 @@ def test_a_run_with_an_atlas_gives_each_row_its_place_and_says_who_has_none(llnm
     assert placed["location_region"].startswith(f"{table.at[0, 'side']} lobe")
     assert 0 < placed["location_atlas_interval_low"] < placed["location_atlas_probability"] < 1
     assert (placed["location_place_ras_mm_x"] > 0) == (table.at[0, "side"] == "right")
-    assert unknown["location_region"] is None and "side is empty" in unknown["warnings"]
+    assert pd.isna(unknown["location_region"]) and "side is empty" in unknown["warnings"]
     code, _, err = llnm("cohort", "run", a_cohort, "--atlas", tmp_path, "--out", tmp_path / "other")
     assert code == 2 and "atlas.json" in err
