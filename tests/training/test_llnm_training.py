@@ -16,6 +16,7 @@ from llnm.tmdl import preset_config
 from llnm.training.cohort import cached_tensors
 from llnm.training.llnm import summarise_levels, summarise_sets
 from llnm.training.patients import LeaveOut, RandAbsent, RandMirrorNodule, patient_split, training_transforms
+from llnm.weights import load_state_dict
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,7 @@ def test_two_processes_train_together_and_one_of_them_writes(ten_patients, featu
     found = subprocess.run(train, check=False, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr[-2000:]
     assert json.loads((out / "training.json").read_text(encoding="utf-8"))["training_patients"] == 5
+    assert load_state_dict(out / "model.pt")["told"].all(), "the simulation tells of every finding"
 
 
 def test_patients_are_in_one_part_of_the_split_alone_and_every_one_is_held_back_once(ten_patients):
