@@ -80,9 +80,11 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --ignore-missing-imports SlicerLLNM/LLNM
+	cd server && MYPYPATH=. ../$(BIN)/mypy --config-file ../pyproject.toml --explicit-package-bases --ignore-missing-imports main.py start.py lib
 	$(BIN)/lint-imports
 
-bench: setup
+bench: setup setup-server
 	$(BIN)/python tests/benchmarks/bench_features.py
 	$(BIN)/python tests/benchmarks/bench_predict.py
 	$(BIN)/python tests/benchmarks/bench_segment.py
@@ -91,6 +93,8 @@ bench: setup
 	$(BIN)/python tests/benchmarks/bench_tmdl.py
 	$(BIN)/python tests/benchmarks/bench_atlas_page.py
 	$(BIN)/python tests/benchmarks/bench_atlas.py
+	.venv-server/bin/python tests/benchmarks/bench_annotators.py
+	.venv-server/bin/python tests/benchmarks/bench_active_learning.py --out dist/active_learning
 
 # Each bundle as a zip that runs in an empty folder; its requirements name the versions installed here.
 bundles: setup

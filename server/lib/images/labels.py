@@ -135,7 +135,7 @@ def _mapping(label_info: Sequence[Mapping[str, Any]]) -> dict[int, int]:
         structure = name.strip().lower()
         if structure not in LABELS:
             raise InputError(f"label_info: {name!r} is not known; choose from {', '.join(STRUCTURES)}")
-        mapping[value] = LABELS[cast("Structure", structure)].value
+        mapping[value] = LABELS[structure].value
     return mapping
 
 

@@ -124,7 +124,7 @@ def find_in_loop(
 ) -> tuple[LabelArray, dict[str, Any]]:
     """Label values and what is said of the main object of each structure in a loop."""
     masks: dict[Structure, Mask] = {}
-    found = {}
+    found: dict[str, Any] = {}
     for name in structures:
         masks[name], found[name] = segment_loop(source, name, weights(name))
     return overlaid(masks, source.geometry.shape), found
