@@ -35,7 +35,7 @@ class LLNM(ScriptedLoadableModule):
             "From thyroid ultrasound (a transverse and a longitudinal view, or one of them), report, age and sex to "
             "the outlines of gland and nodule and the risk of lateral lymph node metastasis with its reasons. {notice} "
             "{simulated} The tutorial is in the "
-            '<a href="https://github.com/Snowinbio/LLNM-Net#the-3d-slicer-module">documentation</a>.'
+            '<a href="https://github.com/Snowinbio/SlicerLLNM#the-3d-slicer-module">documentation</a>.'
         ).format(notice=_(NOTICE), simulated=_(SIMULATED))
         parent.acknowledgementText = _(
             "The method: Shen, P., Yang, Z., Sun, J. et al., Nat Commun 16, 7052 (2025). Built on MONAI and 3D Slicer."
