@@ -56,7 +56,7 @@ class LLNMApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         self.settings = read_conf(conf)
         self.state = Path(conf["state"]) if "state" in conf else Path(studies) / STATE
-        self.versions = Versions(self.state / "models")
+        self.versions = Versions(self.state / "models", self.settings.first_weights)
         super().__init__(app_dir, studies, conf, name=APP_NAME, description=ABOUT, version=VERSION)
         from lib.api.sessions import Sessions
 

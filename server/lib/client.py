@@ -1,4 +1,4 @@
-"""A client for scripts: next image, inference, labels, training, over the server's REST interface.
+"""A client for scripts: next image, inference, labels, training, review, over the server's REST interface.
 
 Comes in: the server's address and perhaps a token. Goes out: NumPy arrays and plain values. Needs `requests` and
 SimpleITK, nothing of the server.
@@ -165,6 +165,40 @@ class AnnotationClient:
             time.sleep(1)
             task = self._ask("GET", "/train/").json()
         return {**task, "stats": self.info()["train_stats"][model]}
+
+    def status(self) -> dict[str, Any]:
+        """How the campaign stands."""
+        return self._ask("GET", "/campaign/status").json()
+
+    def ask_readers(self, images: Sequence[str], readers: int) -> None:
+        """Have images read by so many annotators each (reviewers)."""
+        self._ask("POST", "/campaign/readers", json={"images": list(images), "readers": readers})
+
+    def disagreements(self) -> list[dict[str, Any]]:
+        """Images whose readers differ, with `choices` and the Dice of each pair (reviewers)."""
+        return self._ask("GET", "/campaign/adjudication").json()
+
+    def decide(self, image: str, choice: str | npt.NDArray[np.generic]) -> None:
+        """Settle a disagreement by a reader's name, `consensus`, or a mask of one's own (row, column) (reviewers)."""
+        if isinstance(choice, str):
+            self._ask("POST", "/campaign/adjudication", json={"image": image, "choice": choice})
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "mask.nrrd"
+            sitk.WriteImage(sitk.GetImageFromArray((choice > 0).astype(np.uint8)), str(path), useCompression=True)
+            with path.open("rb") as file:
+                self._ask("POST", "/campaign/adjudication/mask", data={"image": image}, files={"label": file})
+
+    def export(self, out: Path) -> None:
+        """Write the agreed set as a zip (reviewers)."""
+        content = self._ask("GET", "/campaign/export").content
+        unfinished = Path(f"{out}.part")
+        unfinished.write_bytes(content)
+        unfinished.replace(out)
+
+    def audit(self) -> dict[str, Any]:
+        """The audit log (`entries`), whether it is `whole`, and the `problem` where it is not (reviewers)."""
+        return self._ask("GET", "/campaign/audit").json()
 
     @staticmethod
     def _read(content: bytes) -> sitk.Image:

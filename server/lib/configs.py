@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 from llnm import NOTICE
@@ -62,12 +63,16 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class AppSettings:
-    """What `--conf` says: the models to offer, how training goes, and the settings of the campaign."""
+    """What `--conf` says: the models to offer, how training goes, and the settings of the campaign.
+
+    `first_weights`: files of weights that networks begin with instead of the shipped ones.
+    """
 
     models: tuple[str, ...] = MODELS
     training: TrainingSettings = TrainingSettings()
     campaign: Mapping[str, Any] = field(default_factory=dict)
     score_at_start: bool = True
+    first_weights: Mapping[Structure, Path] = field(default_factory=dict)
 
     @property
     def structures(self) -> tuple[Structure, ...]:
@@ -94,15 +99,16 @@ _TRAINING: dict[str, type] = {
     "threads": int,
 }
 _SWITCH = {"yes": True, "no": False}
+_FIRST: dict[str, Structure] = {f"{name}_weights": name for name in STRUCTURES}
 # `state` is put there by the start command, for the processes that training runs in.
 _OWN = ("models", "state", "score_at_start")
 
 
 def read_conf(conf: Mapping[str, str]) -> AppSettings:
     """The settings behind `--conf` pairs; raises InputError for a name or value that is not known."""
-    unknown = set(conf) - set(_OWN) - set(_TRAINING) - set(_CAMPAIGN)
+    unknown = set(conf) - set(_OWN) - set(_FIRST) - set(_TRAINING) - set(_CAMPAIGN)
     if unknown:
-        known = ", ".join(sorted({"models", "score_at_start", *_TRAINING, *_CAMPAIGN}))
+        known = ", ".join(sorted({"models", "score_at_start", *_FIRST, *_TRAINING, *_CAMPAIGN}))
         raise InputError(f"--conf {min(unknown)}: there is no such setting; choose from {known}")
     models = tuple(name.strip() for name in conf.get("models", "all").split(",") if name.strip())
     if models in ((), ("all",)):
@@ -116,7 +122,12 @@ def read_conf(conf: Mapping[str, str]) -> AppSettings:
     score = conf.get("score_at_start", "yes")
     if score not in _SWITCH:
         raise InputError(f"--conf score_at_start: {score!r} is not known; give yes or no")
-    return AppSettings(models, training, _values(conf, _CAMPAIGN), _SWITCH[score])
+    # Absolute, since training runs in a process of its own.
+    first = {structure: Path(conf[name]).resolve() for name, structure in _FIRST.items() if name in conf}
+    for structure, file in first.items():
+        if not file.is_file():
+            raise InputError(f"--conf {structure}_weights {file}: there is no such file; give a model.pt of llnm train")
+    return AppSettings(models, training, _values(conf, _CAMPAIGN), _SWITCH[score], first)
 
 
 def _values(conf: Mapping[str, str], kinds: Mapping[str, type]) -> dict[str, Any]:

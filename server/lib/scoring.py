@@ -65,7 +65,7 @@ class PoolScoring(ScoringMethod):
         from llnm.segmentation.out_of_distribution import canvas, encoder_features, nodule_encoder
 
         structure = self.desk.structure
-        weights = self.versions.current(structure) or weights_file(structure)
+        weights = self.versions.current(structure) or self.versions.first(structure)
         encoder = nodule_encoder(weights_file("nodule"))
         images, unsure, features = [], [], []
         for image in sorted(self.desk.images(structure)):

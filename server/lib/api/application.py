@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from lib.api import datastore, infer, jobs, sessions, system
 from lib.api.campaigns import person
@@ -74,6 +75,7 @@ def _explain_errors(web: FastAPI) -> None:
     def ours(_: Request, error: Exception) -> Response:
         return JSONResponse({"detail": str(error)}, getattr(error, "status_code", 400))
 
+    web.add_exception_handler(RequestValidationError, answer(422, _misfit))
     web.add_exception_handler(InputError, ours)
     web.add_exception_handler(ImageNotFoundException, answer(404, lambda error: error.msg))
     web.add_exception_handler(LabelNotFoundException, answer(404, lambda error: error.msg))
@@ -82,3 +84,14 @@ def _explain_errors(web: FastAPI) -> None:
         concurrent.futures.TimeoutError, answer(503, lambda _: "infer: too much is waiting; try again later")
     )
     web.add_exception_handler(LLNMError, answer(500))
+
+
+def _misfit(error: RequestValidationError) -> str:
+    """What does not fit the description, by its field.
+
+    FastAPI's own answer says the client's values again, which may be long and cannot be done with all of them (NaN,
+    half a character).
+    """
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])[:80]
+    return f"{place}: {problem['msg'][:160]}".encode("ascii", "backslashreplace").decode().replace("\n", " ")

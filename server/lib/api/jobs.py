@@ -16,6 +16,8 @@ from lib.trainers.finetune import LIMITS, changed_settings
 from monailabel.utils.async_tasks.task import AsyncTask
 from monailabel.utils.async_tasks.utils import tasks
 
+from llnm.errors import InputError
+
 if TYPE_CHECKING:
     from main import LLNMApp
 
@@ -63,6 +65,9 @@ def _start_routes(router: APIRouter, app: LLNMApp) -> None:
     def train_all(params: Params = None) -> dict[str, Any]:
         """Train every network, one after the other; `params`: {model: {epochs, ...}}."""
         given = params or {}
+        # MONAILabel's client sends values of its own along; settings are for a model that there is.
+        for name in (name for name, value in given.items() if isinstance(value, Mapping)):
+            _trainer(app, name)
         requests = {name: _training(app, name, given.get(name)) for name in app.trainers}
         return {name: {"result": _run("train", request, enqueue=True)} for name, request in requests.items()}
 
@@ -90,15 +95,24 @@ def _start_routes(router: APIRouter, app: LLNMApp) -> None:
     def score(method: str) -> Any:
         """Run one scoring method."""
         if method not in app.scoring_methods:
-            raise HTTPException(404, f"scoring: {method!r} is not known; choose from {', '.join(app.scoring_methods)}")
+            raise HTTPException(
+                404, f"scoring: {method[:40]!r} is not known; choose from {', '.join(app.scoring_methods)}"
+            )
         return _run("scoring", {"method": method})
+
+
+def _trainer(app: LLNMApp, model: str) -> None:
+    """Refuse a network that cannot be trained here."""
+    if model not in app.trainers:
+        raise HTTPException(404, f"train: {model[:40]!r} is not known; choose from {', '.join(app.trainers)}")
 
 
 def _training(app: LLNMApp, model: str, params: Any) -> dict[str, Any]:
     """The request for one training, checked before a process is started for it."""
-    if model not in app.trainers:
-        raise HTTPException(404, f"train: {model!r} is not known; choose from {', '.join(app.trainers)}")
-    given = params if isinstance(params, Mapping) else {}
+    _trainer(app, model)
+    if not isinstance(params, Mapping | None):
+        raise InputError(f'{model}: its settings are no JSON object; send for instance {{"epochs": 20}}')
+    given = params or {}
     wanted = {name: given[name] for name in LIMITS if given.get(name) is not None}
     changed_settings(app.settings.training, wanted)
     return {"model": model, **wanted}

@@ -12,6 +12,7 @@ Comes in: a `Campaign` and how a request's sender is known. Goes out: a FastAPI 
 | POST `/campaign/readers` | `{images, readers}`: read by several | reviewer |
 | GET `/campaign/adjudication`, `/campaign/adjudication/picture?image=` | disagreements, and one as PNG | reviewer |
 | POST `/campaign/adjudication` | `{image, choice}`: decide | reviewer |
+| POST `/campaign/adjudication/mask` | form: `image, label (file)`: decide by a mask of one's own | reviewer |
 | GET `/campaign/export` | the agreed set as a zip | reviewer |
 | GET `/campaign/audit` | the audit log and whether it is whole | reviewer |
 
@@ -116,6 +117,7 @@ def campaign_router(
     _add_reading(router, campaign, person)
     _add_annotating(router, campaign, person, largest_label_bytes)
     _add_reviewing(router, campaign, reviewer)
+    _add_decisions(router, campaign, reviewer, largest_label_bytes)
     return router
 
 
@@ -190,11 +192,6 @@ def _add_reviewing(router: APIRouter, campaign: Campaign, reviewer: Callable[...
                 return Response(png, media_type="image/png", headers={"Cache-Control": "no-cache"})
         raise UnknownError(f"{image}: its readers do not wait for a decision; look at the adjudication queue")
 
-    @router.post("/adjudication", summary="Decide whose mask counts")
-    def decide(decision: Decision, someone: Annotated[Person, Depends(reviewer)]) -> dict[str, str]:
-        campaign.decide(decision.image, someone.name, decision.choice)
-        return {"image": decision.image, "choice": decision.choice}
-
     @router.get("/export", dependencies=[Depends(reviewer)], summary="The agreed set as a training folder")
     def export() -> FileResponse:
         folder = Path(tempfile.mkdtemp(prefix="llnm-export-"))
@@ -213,6 +210,25 @@ def _add_reviewing(router: APIRouter, campaign: Campaign, reviewer: Callable[...
             return {"whole": True, "problem": None, "entries": [entry.as_dict() for entry in campaign.audit()]}
         except InputError as error:
             return {"whole": False, "problem": str(error), "entries": []}
+
+
+def _add_decisions(
+    router: APIRouter, campaign: Campaign, reviewer: Callable[..., Person], largest_label_bytes: int
+) -> None:
+    @router.post("/adjudication", summary="Decide whose mask counts")
+    def decide(decision: Decision, someone: Annotated[Person, Depends(reviewer)]) -> dict[str, str]:
+        campaign.decide(decision.image, someone.name, decision.choice)
+        return {"image": decision.image, "choice": decision.choice}
+
+    @router.post("/adjudication/mask", summary="Decide by a mask of one's own")
+    def decide_by_own_mask(
+        someone: Annotated[Person, Depends(reviewer)],
+        image: Annotated[str, Form()],
+        label: Annotated[UploadFile, File()],
+    ) -> dict[str, str]:
+        with _on_disk(label, largest_label_bytes) as path:
+            campaign.decide(image, someone.name, path)
+        return {"image": image, "choice": someone.name}
 
 
 def _told(disagreement: Disagreement) -> dict[str, Any]:

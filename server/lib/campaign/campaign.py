@@ -166,13 +166,7 @@ class Campaign:
             raise CampaignError(f"seconds: {seconds} is no time; give 0 or more, or leave it out")
         if submission is not None:
             _check_name(submission, "submission")
-        with self._store.reading() as database:
-            picture = queries.image(database, image).path
-        try:
-            self.read_label(label_path, picture)
-        except InputError as error:
-            raise CampaignError(str(error)) from error
-        file, digest = self._store.keep(label_path)
+        file, digest = self._kept(image, label_path)
         submission = submission or hashlib.sha256(json.dumps([image, annotator, digest]).encode()).hexdigest()
         with self._store.transaction() as database:
             repeated = self._was_submitted(database, submission, image, annotator, digest)
@@ -213,19 +207,23 @@ class Campaign:
         with self._store.reading() as database:
             return outcomes.disagreements(database, self._store)
 
-    def decide(self, image: str, reviewer: str, choice: str) -> None:
-        """Settle a disagreement: `choice` is an annotator's name or `consensus`.
+    def decide(self, image: str, reviewer: str, choice: str | Path) -> None:
+        """Settle a disagreement: `choice` is an annotator's name, `consensus`, or the file of the reviewer's own mask.
 
-        Raises UnknownError where there is no such disagreement or choice, NotAllowedError for one of its readers.
+        Raises UnknownError where there is no such disagreement or choice, NotAllowedError for one of its readers,
+        CampaignError for a file that is no mask of the image's size.
         """
         _check_name(reviewer)
+        # Who decides is none of the readers, so the name stands for nobody else's mask.
+        whose = reviewer if isinstance(choice, Path) else choice
+        own = dict(zip(("file", "sha256"), self._kept(image, choice), strict=True)) if isinstance(choice, Path) else {}
         with self._store.transaction() as database:
             queries.image(database, image)
             drawn = queries.labels(database, image)
             if reviewer in drawn:
                 raise NotAllowedError(f"{image}: {reviewer!r} is one of its readers; let somebody else decide")
-            outcomes.decide(database, image, reviewer, choice, drawn)
-            self._note(database, reviewer, "decided", image=image, choice=choice)
+            outcomes.decide(database, image, reviewer, whose, drawn, own.get("file"))
+            self._note(database, reviewer, "decided", image=image, choice=whose, **own)
 
     def agreed(self) -> list[AgreedLabel]:
         """All settled masks; `validation` says which must not train."""
@@ -265,8 +263,9 @@ class Campaign:
             log = list(audit.entries(database))
             files = {row["id"]: row["file"] for row in database.execute("SELECT id, file FROM submissions")}
         for entry in log:
-            if entry.what == "submitted":
-                queries.check_file(self._store, entry.detail, files)
+            if "sha256" in entry.detail:
+                file = entry.detail.get("file") or files.get(entry.detail["submission"], "missing")
+                queries.check_file(self._store, entry.detail, file)
         return log
 
     def close(self) -> None:
@@ -290,6 +289,16 @@ class Campaign:
                 database.execute("INSERT INTO settings VALUES (?)", (json.dumps(asdict(settings)),))
                 self._note(database, "campaign", "settings", **asdict(settings))
         return settings
+
+    def _kept(self, image: str, label: Path) -> tuple[str, str]:
+        """A label's name in the store and its SHA-256. Raises UnknownError or CampaignError, as `submitted`."""
+        with self._store.reading() as database:
+            picture = queries.image(database, image).path
+        try:
+            self.read_label(label, picture)
+        except InputError as error:
+            raise CampaignError(str(error)) from error
+        return self._store.keep(label)
 
     def _note(self, database: sqlite3.Connection, who: str, what: str, **detail: Any) -> None:
         audit.append(database, self._clock(), who, what, **detail)

@@ -52,14 +52,24 @@ def enter(database: sqlite3.Connection, image: str, outcome: Outcome) -> None:
     database.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?)", row)
 
 
-def decide(database: sqlite3.Connection, image: str, reviewer: str, choice: str, drawn: Mapping[str, Label]) -> None:
-    """Write a reviewer's choice. Raises UnknownError where there is nothing to decide, or no such choice."""
+def decide(
+    database: sqlite3.Connection,
+    image: str,
+    reviewer: str,
+    choice: str,
+    drawn: Mapping[str, Label],
+    own: str | None = None,
+) -> None:
+    """Write a reviewer's choice, or the file of their `own` mask.
+
+    Raises UnknownError where there is nothing to decide, or no such choice.
+    """
     row = database.execute("SELECT file FROM outcomes WHERE image = ? AND chosen IS NULL", (image,)).fetchone()
     if row is None:
         raise UnknownError(f"{image}: its readers do not wait for a decision; look at the adjudication queue")
-    if choice != CONSENSUS and choice not in drawn:
+    if own is None and choice != CONSENSUS and choice not in drawn:
         raise UnknownError(f"choice: {choice!r} has not drawn {image}; choose {', '.join(drawn)} or {CONSENSUS}")
-    file = row["file"] if choice == CONSENSUS else drawn[choice].file
+    file = own or (row["file"] if choice == CONSENSUS else drawn[choice].file)
     statement = "UPDATE outcomes SET file = ?, chosen = ?, reviewer = ? WHERE image = ?"
     database.execute(statement, (file, choice, reviewer, image))
 

@@ -87,9 +87,9 @@ def was_adjudicated(database: sqlite3.Connection, name: str) -> bool:
     return row is not None and row["reviewer"] is not None
 
 
-def check_file(store: Store, detail: dict[str, Any], files: dict[str, str]) -> None:
-    """Raises InputError where a submitted label is missing or is not what the log says."""
-    file = store.path(files.get(detail["submission"], "missing"))
+def check_file(store: Store, detail: dict[str, Any], name: str) -> None:
+    """Raises InputError where the label `name` is missing or is not what the log says."""
+    file = store.path(name)
     told = f"label {file.name} of {detail['image']!r}"
     if not file.is_file():
         raise InputError(f"{told}: is missing; restore it from a backup")

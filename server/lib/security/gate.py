@@ -29,7 +29,15 @@ ADMIN_REQUESTS = {
     "DELETE": ("/train", "/datastore", "/scoring", "/batch"),
 }
 LARGEST_FORM_BYTES = 1 << 20
-UPLOADS = ("/datastore/image", "/datastore/label", "/datastore/", "/session/", "/infer/", "/campaign/labels")
+UPLOADS = (
+    "/datastore/image",
+    "/datastore/label",
+    "/datastore/",
+    "/session/",
+    "/infer/",
+    "/campaign/labels",
+    "/campaign/adjudication/mask",
+)
 """The only paths that take files; all other bodies are small."""
 
 

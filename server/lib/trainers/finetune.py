@@ -1,4 +1,4 @@
-"""Fine-tunes a segmentation network on the team's labels, from the shipped weights; kept only if it is no worse.
+"""Fine-tunes a segmentation network on the team's labels, from the first weights; kept only if it is no worse.
 
 Comes in: labelled images with their patients. Goes out: a published version, or a record of why there is none. Some
 patients never train but judge: the new weights and those in use are measured on them, by the same `segment` that
@@ -31,7 +31,6 @@ from monailabel.interfaces.tasks.train import TrainTask
 from llnm.case import Mask, Structure
 from llnm.errors import InputError
 from llnm.files import write_mask, write_png, write_text
-from llnm.weights import weights_file
 
 logger = logging.getLogger(__name__)
 TRAINING, JUDGING = "training", "judging"
@@ -113,7 +112,7 @@ class FineTune(TrainTask):
         run = work / "run"
         changes = {
             "dataset_dir": [str(work / TRAINING)],
-            "start_from": str(weights_file(self.structure)),
+            "start_from": str(self.versions.first(self.structure)),
             "pretrained": False,
             "folds": 1,
             "max_epochs": settings.epochs,
@@ -125,11 +124,11 @@ class FineTune(TrainTask):
         with Progress(self.versions, self.structure, settings.epochs):
             train(self.structure, changes, run, threads=settings.threads)
         items = find_items(work / JUDGING, self.structure)
-        in_use = self.versions.current(self.structure) or weights_file(self.structure)
+        in_use = self.versions.current(self.structure) or self.versions.first(self.structure)
         old, new = evaluate(self.structure, items, in_use), evaluate(self.structure, items, run / WEIGHTS)
         dice = {"in use": patient_mean(old), "new": patient_mean(new)}
         published = dice["new"] >= dice["in use"]
-        record = {
+        record: dict[str, Any] = {
             "structure": self.structure,
             "labels": len(training),
             "judging_images": len(judging),
@@ -139,7 +138,8 @@ class FineTune(TrainTask):
             "settings": asdict(settings),
             "notice": ABOUT,
         }
-        by_image = new.assign(image=new["image"].map(judges)).groupby("image")["dice"].mean().to_dict()
+        means = new.assign(image=new["image"].map(judges)).groupby("image")["dice"].mean()
+        by_image = {str(name): float(value) for name, value in means.items()}
         record["version"] = self._finish(run, record) if published else f"rolled back {time.strftime('%Y%m%dT%H%M%S')}"
         logger.info(
             "%s: Dice %.3f in use, %.3f new: %s", self.structure, dice["in use"], dice["new"], record["version"]
@@ -165,7 +165,7 @@ def changed_settings(settings: TrainingSettings, request: Mapping[str, Any]) -> 
         value = request[name]
         whole = isinstance(getattr(settings, name), int)
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not low <= value <= high:
-            raise InputError(f"{name}: {value!r} cannot be used; give {low:g} to {high:g}")
+            raise InputError(f"{name}: {repr(value)[:40]} cannot be used; give {low:g} to {high:g}")
         changes[name] = value
     return replace(settings, **changes)
 

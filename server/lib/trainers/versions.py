@@ -20,6 +20,7 @@ from lib.stores.durable import read_json, write_json
 
 from llnm.case import Structure
 from llnm.errors import InputError
+from llnm.weights import weights_file
 
 POINTER, PROGRESS, RECORD, WORK, LOCK = "current.json", "progress.json", "version.json", "work", "training.lock"
 WEIGHTS = "model.pt"
@@ -27,16 +28,21 @@ RUNNING = ("preparing", "training")
 
 
 class Versions:
-    """Versions of all networks below `folder`."""
+    """Versions of all networks below `folder`. `first`: weights to begin with instead of the shipped ones."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, first: Mapping[Structure, Path] | None = None) -> None:
         self.folder = folder
+        self._first = dict(first or {})
         self._lock = threading.Lock()
         self._known: dict[Structure, tuple[int, Path | None]] = {}
 
     def home(self, structure: Structure) -> Path:
         """Folder of one network's versions."""
         return self.folder / structure
+
+    def first(self, structure: Structure) -> Path:
+        """Weights that every training begins with."""
+        return self._first.get(structure) or weights_file(structure)
 
     def current(self, structure: Structure) -> Path | None:
         """Weights in use, or None where the shipped ones are.
@@ -50,12 +56,14 @@ class Versions:
             if known is None or known[0] != stamp:
                 known = (stamp, self._find(structure, str(read_json(pointer).get("version", ""))))
                 self._known[structure] = known
-        return known[1]
+        return known[1] or self._first.get(structure)
 
     def number(self, structure: Structure) -> str:
-        """Name of the version in use; `shipped` where there is none."""
+        """Name of the version in use; where there is none, `first` or `shipped`."""
         weights = self.current(structure)
-        return "shipped" if weights is None else weights.parent.name
+        if weights is None:
+            return "shipped"
+        return "first" if weights == self._first.get(structure) else weights.parent.name
 
     def _find(self, structure: Structure, wanted: str) -> Path | None:
         """The wanted version if it is whole, else the newest one before it that is."""

@@ -54,6 +54,31 @@ def test_a_whole_round_over_http(server, study):
         assert status["you"] == {"name": "ann", "reviewer": False}
 
 
+def test_a_reviewer_decides_by_a_mask_of_their_own(server, study):
+    with server.client("ann") as ann, server.client("bob") as bob, server.client("reviewer") as reviewer:
+        image = next_image(ann)
+        send(ann, study, image, "m.png").raise_for_status()
+        reviewer.post("/readers", json={"images": [image], "readers": 2}).raise_for_status()
+        with study.drawn(image, 50).open("rb") as file:
+            bob.post("/labels", data={"image": image}, files={"label": ("l.png", file)}).raise_for_status()
+        own = study.drawn(image, 3, grow=2).read_bytes()
+        for someone, name, content, status in (
+            (ann, "own.png", own, 403),
+            (reviewer, "own.jpg", own, 400),
+            (reviewer, "own.png", b"none", 400),
+            (reviewer, "../own.png", own, 200),
+            (reviewer, "own.png", own, 404),
+        ):
+            answer = someone.post("/adjudication/mask", data={"image": image}, files={"label": (name, content)})
+            assert answer.status_code == status, answer.text
+        archive = zipfile.ZipFile(io.BytesIO(reviewer.get("/export").content))
+        with archive.open(f"campaign/nodule/{image}.png") as exported:
+            mask = np.asarray(Image.open(exported)) > 0
+        assert np.array_equal(mask, np.asarray(Image.open(io.BytesIO(own))) > 0)
+        log = reviewer.get("/audit").json()
+        assert log["whole"] and log["entries"][-1]["detail"]["choice"] == "reviewer"
+
+
 def test_the_export_comes_as_a_zip(server, study):
     with server.client("reviewer") as reviewer:
         assert reviewer.get("/export").status_code == 400

@@ -152,6 +152,39 @@ def test_readers_who_disagree_wait_for_somebody_who_is_none_of_them(campaign, st
         campaign.decide(image, "reviewer", CONSENSUS)
 
 
+def test_a_reviewer_who_takes_nobodys_mask_draws_one_that_counts_is_exported_and_watched(campaign, study, tmp_path):
+    image = disagree(campaign, study)
+    own = study.drawn(image, 4, grow=3)
+    campaign.decide(image, "reviewer", own)
+    (agreed,) = campaign.agreed()
+    assert (agreed.adjudicated, agreed.readers) == (True, ("ann", "bob"))
+    assert agreed.label.read_bytes() == own.read_bytes()
+    export_agreed(campaign, tmp_path / "out")
+    (item,) = find_items(tmp_path / "out", "nodule")
+    drawn = np.asarray(Image.open(own)) > 0
+    assert np.array_equal(load_mask(item.label, drawn.shape), drawn)
+    last = campaign.audit()[-1]
+    assert (last.who, last.what, last.detail["choice"]) == ("reviewer", "decided", "reviewer")
+    agreed.label.write_bytes(study.mask(study.names[5]).read_bytes())
+    with pytest.raises(InputError, match="is not what was submitted"):
+        campaign.audit()
+
+
+def test_a_mask_of_a_reviewers_own_is_for_disagreements_alone_of_the_images_size_and_not_from_a_reader(
+    campaign, study, tmp_path
+):
+    image = disagree(campaign, study)
+    with pytest.raises(NotAllowedError, match="let somebody else decide"):
+        campaign.decide(image, "ann", study.mask(image))
+    Image.fromarray(np.full((130, 130), 255, np.uint8)).save(tmp_path / "small.png")
+    with pytest.raises(CampaignError, match="draw it on the same image"):
+        campaign.decide(image, "reviewer", tmp_path / "small.png")
+    other = next(name for name in study.names if name != image)
+    with pytest.raises(UnknownError, match="do not wait for a decision"):
+        campaign.decide(other, "reviewer", study.mask(other))
+    assert [found.image for found in campaign.adjudication()] == [image]
+
+
 def test_what_a_reviewer_decided_is_not_changed_by_a_reader(campaign, study):
     image = disagree(campaign, study)
     campaign.decide(image, "reviewer", CONSENSUS)

@@ -24,7 +24,7 @@ def opened(browser, server):
         contexts.append(context)
         page = context.new_page()
         # That a request was refused is told on the console too; which ones may be is the test's business.
-        page.on("console", lambda message: "403" in message.text or noise.append(message.text))
+        page.on("console", lambda message: "status of 40" in message.text or noise.append(message.text))
         page.on("pageerror", lambda error: noise.append(str(error)))
         page.on("request", lambda request: request.url.startswith((server.url, "blob:")) or noise.append(request.url))
         page.goto(f"{server.url}/")
@@ -83,6 +83,20 @@ def test_a_reviewer_sees_the_outlines_and_decides(opened, server, study):
     expect(page.locator("#adjudication")).to_be_hidden()
     expect(page.locator("#legend")).to_contain_text("1 agreed")
     expect(page.locator("#log")).to_contain_text("decided")
+
+
+def test_a_reviewer_sends_a_mask_of_their_own(opened, server, study, tmp_path):
+    image = disagree(server, study)
+    page = opened()
+    chooser = page.get_by_label("Send a mask of your own")
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    chooser.set_input_files(tmp_path / "none.png")
+    expect(page.get_by_role("alert").filter(has_text="label")).to_be_visible()
+    chooser.set_input_files(study.drawn(image, 3, grow=2))
+    expect(page.locator("#adjudication")).to_be_hidden()
+    expect(page.locator("#legend")).to_contain_text("1 agreed")
+    with server.client("reviewer") as reviewer:
+        assert reviewer.get("/audit").json()["entries"][-1]["detail"]["choice"] == "reviewer"
 
 
 def test_one_of_the_readers_is_told_that_somebody_else_decides(opened, server, study):

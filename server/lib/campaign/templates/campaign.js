@@ -108,7 +108,7 @@ function curve(points) {
 async function disagreements(status) {
   const waiting = status.adjudication;
   $("adjudication").hidden = !waiting.length;
-  $("adjudication-help").textContent = status.you.reviewer ? "Whose outline counts? The white line is the consensus of all (STAPLE). One of the readers cannot decide." : `${waiting.length} images wait for a reviewer.`;
+  $("adjudication-help").textContent = status.you.reviewer ? "Whose outline counts? The white line is the consensus of all (STAPLE). One of the readers cannot decide. A mask of your own has the image's size; draw it in 3D Slicer, for instance." : `${waiting.length} images wait for a reviewer.`;
   const key = JSON.stringify([waiting, status.you]);
   if (!status.you.reviewer || key === queue) return;
   const found = await (await ask("adjudication")).json();
@@ -131,18 +131,36 @@ async function disagreement(found) {
     button.addEventListener("click", () => decide(found.image, choice.name, buttons));
     buttons.append(button);
   }
+  const own = element("label", null, { class: "button" }), file = element("input", null, { type: "file", accept: ".png,.nrrd,.nii,.nii.gz,.mha,.tif,.tiff,.bmp" });
+  file.addEventListener("change", () => { if (file.files.length) send(found.image, file, buttons); });
+  own.append("Send a mask of your own", file);
+  buttons.append(own);
   article.append(element("h3", found.image), picture, element("p", "Dice of " + pairs, { class: "soft" }), buttons);
   return article;
 }
 
-async function decide(image, choice, buttons) {
-  for (const button of buttons.children) button.disabled = true;
+function decide(image, choice, buttons) {
+  return settle("adjudication", { headers: { "Content-Type": "application/json" }, body: JSON.stringify({ image, choice }) }, buttons);
+}
+
+async function send(image, input, buttons) {
+  const form = new FormData();
+  form.append("image", image);
+  form.append("label", input.files[0]);
+  await settle("adjudication/mask", { body: form }, buttons);
+  input.value = "";  // so that the same file, drawn anew, can be chosen again
+}
+
+async function settle(path, options, buttons) {
+  const controls = buttons.querySelectorAll("button, input");
+  controls.forEach((control) => { control.disabled = true; });
+  buttons.querySelectorAll("[role=alert]").forEach((told) => told.remove());
   try {
-    await ask("adjudication", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ image, choice }) });
+    await ask(path, { method: "POST", ...options });
     await look();
   } catch (error) {
     buttons.append(element("p", error.message, { role: "alert" }));
-    for (const button of buttons.children) button.disabled = false;
+    controls.forEach((control) => { control.disabled = false; });
   }
 }
 
