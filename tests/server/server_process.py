@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -19,8 +19,16 @@ START_S = 180
 class ServerProcess:
     """`python -m server` as users start it. `address`: where it listens. `log`: what it says."""
 
-    def __init__(self, studies: Path | str, log: Path, options: Sequence[str] = (), port: int | None = None) -> None:
+    def __init__(
+        self,
+        studies: Path | str,
+        log: Path,
+        options: Sequence[str] = (),
+        port: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.studies, self.log, self.options = studies, log, list(options)
+        self.environment = dict(environment or {})
         self.port = port or free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -30,7 +38,7 @@ class ServerProcess:
         command = [sys.executable, "-m", "server", "--studies", str(self.studies), "--port", str(self.port)]
         # Looking at all images at the start is tested by itself; elsewhere it would only take time.
         command += ["--conf", "score_at_start", "no"]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **self.environment}
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 [*command, *self.options], cwd=REPOSITORY, env=environment, stdout=out, stderr=out

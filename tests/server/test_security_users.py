@@ -1,56 +1,24 @@
 """Users of a token file and of an OpenID Connect provider (a real one of our own, with real signatures)."""
 
-import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 from lib.security.gate import needed_role
 from lib.security.users import TokenUsers, User, add_user
+from openid_provider import OpenIdProvider, new_key
 
 from llnm.errors import InputError
 
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+OTHER_KEY = new_key()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def provider():
-    """Address of a provider that publishes KEY."""
-    public = {
-        **json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(KEY.public_key())),
-        "kid": "one",
-        "use": "sig",
-        "alg": "RS256",
-    }
-
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self):
-            documents = {
-                "/realm/.well-known/openid-configuration": {
-                    "issuer": f"{address}/realm",
-                    "jwks_uri": f"{address}/keys",
-                    "token_endpoint": f"{address}/token",
-                },
-                "/keys": {"keys": [public]},
-            }
-            body = json.dumps(documents.get(self.path, {})).encode()
-            self.send_response(200 if self.path in documents else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield address
-    server.shutdown()
+    """A provider that publishes one key."""
+    provider = OpenIdProvider()
+    yield provider
+    provider.stop()
 
 
 @pytest.fixture
@@ -58,28 +26,12 @@ def users(provider, monkeypatch):
     from lib.security.oidc import OpenIdUsers
     from monailabel.config import settings
 
-    monkeypatch.setattr(settings, "MONAI_LABEL_AUTH_REALM_URI", f"{provider}/realm")
+    monkeypatch.setattr(settings, "MONAI_LABEL_AUTH_REALM_URI", provider.realm)
     return OpenIdUsers()
 
 
-def claims(provider, **changes):
-    """Claims as Keycloak has them."""
-    good = {
-        "iss": f"{provider}/realm",
-        "azp": "monailabel-app",
-        "exp": time.time() + 300,
-        "preferred_username": "rob",
-        "realm_access": {"roles": ["offline_access", "monailabel-reviewer", "monailabel-annotator"]},
-    }
-    return {**good, **changes}
-
-
-def signed(values, key=KEY, algorithm="RS256", kid="one"):
-    return jwt.encode(values, key, algorithm=algorithm, headers={"kid": kid})
-
-
 def test_a_good_token_gives_the_name_and_the_highest_role(users, provider):
-    assert users.user(signed(claims(provider))) == User("rob", "reviewer")
+    assert users.user(provider.signed(provider.claims())) == User("rob", "reviewer")
 
 
 @pytest.mark.parametrize(
@@ -96,15 +48,25 @@ def test_a_good_token_gives_the_name_and_the_highest_role(users, provider):
     ],
 )
 def test_a_token_that_is_old_or_for_others_or_without_a_role_is_nobodys(users, provider, changes):
-    assert users.user(signed(claims(provider, **changes))) is None
+    assert users.user(provider.signed(provider.claims(**changes))) is None
 
 
 def test_a_token_signed_by_somebody_else_or_not_at_all_is_nobodys(users, provider):
-    assert users.user(signed(claims(provider), key=OTHER_KEY)) is None
-    assert users.user(signed(claims(provider), kid="two")) is None
-    assert users.user(jwt.encode(claims(provider), None, algorithm="none", headers={"kid": "one"})) is None
-    assert users.user(jwt.encode(claims(provider), "secret" * 8, algorithm="HS256", headers={"kid": "one"})) is None
+    assert users.user(provider.signed(provider.claims(), key=OTHER_KEY)) is None
+    assert users.user(provider.signed(provider.claims(), kid="two")) is None
+    assert users.user(jwt.encode(provider.claims(), None, algorithm="none", headers={"kid": "one"})) is None
+    assert users.user(jwt.encode(provider.claims(), "secret" * 8, algorithm="HS256", headers={"kid": "one"})) is None
     assert users.user("rubbish") is None
+
+
+def test_a_key_that_the_provider_withdraws_is_soon_forgotten_and_its_new_one_known(users, provider):
+    old = provider.signed(provider.claims())
+    assert users.user(old) == User("rob", "reviewer")
+    provider.keys = {"two": OTHER_KEY}
+    users.keys.jwk_set_cache = type(users.keys.jwk_set_cache)(0.01)  # else five minutes
+    time.sleep(0.05)
+    assert users.user(provider.signed(provider.claims(), key=OTHER_KEY, kid="two")) == User("rob", "reviewer")
+    assert users.user(old) is None
 
 
 def test_monailabels_own_check_would_refuse_every_token(users, provider, monkeypatch):
@@ -114,14 +76,15 @@ def test_monailabels_own_check_would_refuse_every_token(users, provider, monkeyp
     from monailabel.endpoints.user import auth
 
     public = (
-        KEY.public_key()
+        provider.keys["one"]
+        .public_key()
         .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         .decode()
     )
     monkeypatch.setattr(settings, "MONAI_LABEL_AUTH_ENABLE", True)
     monkeypatch.setattr(auth, "get_public_key", lambda _: public)
     with pytest.raises(jwt.DecodeError):
-        auth.from_token(signed(claims(provider)))
+        auth.from_token(provider.signed(provider.claims()))
 
 
 def test_a_provider_that_does_not_answer_is_named(monkeypatch):

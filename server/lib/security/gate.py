@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 from lib.security.users import Authenticator, User, check_name
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -73,7 +74,8 @@ class Gate:
                 await self.app(scope, receive, send)
             return
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
-        user, refusal = self._judge(headers, method, path)
+        # In a thread: a token may need the provider's keys, and the others are not to wait for those.
+        user, refusal = await run_in_threadpool(self._judge, headers, method, path)
         if refusal is not None:
             await _refuse(send, *refusal)
             return

@@ -7,7 +7,6 @@ checks issuer, audience and expiry.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +37,8 @@ class OpenIdUsers:
             answer.raise_for_status()
             self.provider: Mapping[str, Any] = answer.json()
             self.issuer = self.provider["issuer"]
-            self.keys = jwt.PyJWKClient(self.provider["jwks_uri"], cache_keys=True)
+            # Single keys are not kept: one that the provider withdraws is forgotten with the set, after five minutes.
+            self.keys = jwt.PyJWKClient(self.provider["jwks_uri"], timeout=settings.MONAI_LABEL_AUTH_TIMEOUT)
         except (requests.RequestException, ValueError, KeyError) as error:
             raise InputError(
                 f"{address}: the provider does not answer ({type(error).__name__}); check MONAI_LABEL_AUTH_REALM_URI"
@@ -58,9 +58,7 @@ class OpenIdUsers:
             )
         except (jwt.PyJWTError, ValueError):
             return None
-        audience = claims.get("aud") or []
-        audiences = {audience} if isinstance(audience, str) else set(audience)
-        if self.client not in audiences | {claims.get("azp")} or claims["exp"] < time.time() - LEEWAY_S:
+        if self.client not in _texts(claims.get("aud")) | _texts(claims.get("azp")):
             return None
         name, role = str(claims.get(settings.MONAI_LABEL_AUTH_TOKEN_USERNAME, "")), self._role(claims)
         return User(name, role) if role and NAME.fullmatch(name) else None
@@ -70,7 +68,7 @@ class OpenIdUsers:
         given: Any = claims
         for part in settings.MONAI_LABEL_AUTH_TOKEN_ROLES.split("#"):
             given = given.get(part) if isinstance(given, Mapping) else None
-        names = {given} if isinstance(given, str) else set(given) if isinstance(given, list) else set()
+        names = _texts(given)
         for setting, role in (
             (settings.MONAI_LABEL_AUTH_ROLE_ADMIN, "admin"),
             (settings.MONAI_LABEL_AUTH_ROLE_REVIEWER, "reviewer"),
@@ -87,6 +85,12 @@ class OpenIdUsers:
             answer = requests.post(
                 self.provider["token_endpoint"], data=form, timeout=settings.MONAI_LABEL_AUTH_TIMEOUT
             )
-            return answer.json() if answer.ok else None
-        except (requests.RequestException, ValueError, KeyError):
+            given = answer.json() if answer.ok else {}
+            return given if isinstance(given.get("access_token"), str) else None
+        except (requests.RequestException, ValueError, AttributeError):
             return None
+
+
+def _texts(value: Any) -> set[str]:
+    """What a claim names: one text, or those in a list."""
+    return {text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)}
