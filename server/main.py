@@ -17,10 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.configs import ABOUT, APP_NAME, FINAL, ORIGINAL, VERSION, read_conf
+from lib.configs import ABOUT, APP_NAME, FINAL, ORIGINAL, STRUCTURES, VERSION, read_conf
 from lib.images import SourceImage, open_source, read_label, structure_mask
 from lib.images.labels import LabelMap, read_stored
 from lib.infers import build_tasks
+from lib.infers.tasks import overlaid
 from lib.orphans import end_with_parent
 from lib.scoring import build_scoring
 from lib.security.users import check_name
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 INFER_TIMEOUT_S = 600
 OFFERED_AT_ONCE = 32
+SETTLED = "settled"
+"""What a final label's record calls the campaign's mask that it shows, or that was settled when it was drawn."""
 
 
 class LLNMApp(MONAILabelApp):
@@ -63,7 +66,7 @@ class LLNMApp(MONAILabelApp):
         self.sessions = Sessions(self.state / "sessions")
         self.log_file = self.state / "logs" / "server.log"
         self._in_pool: set[str] = set()
-        self._pool_lock = threading.Lock()
+        self._pool_lock, self._settling = threading.Lock(), threading.Lock()
 
     # ---- what MONAILabel asks for
 
@@ -99,6 +102,10 @@ class LLNMApp(MONAILabelApp):
 
     def _fill_pool(self) -> None:
         self.refresh_pool()
+        # What a kill, or work on the campaign's folder while the server was away, has left behind.
+        for label in self.desk.agreed(self.desk.structure):
+            if label.image in self._in_pool and self._has_final(label.image):
+                self.keep_settled(label.image)
         if self.settings.score_at_start and self.desk.unscored():
             AsyncTask.run("scoring", request={"method": "pool"})
 
@@ -188,6 +195,7 @@ class LLNMApp(MONAILabelApp):
             new = [image for image in self.store.list_images() if image not in self._in_pool]
             for start in range(0, len(new), OFFERED_AT_ONCE):
                 self._in_pool |= self.desk.offer(new[start : start + OFFERED_AT_ONCE])
+            self.store.remember()
         finally:
             self._pool_lock.release()
 
@@ -223,7 +231,12 @@ class LLNMApp(MONAILabelApp):
             if image not in self._in_pool:  # right after a start the campaign may not have been offered it yet
                 self._in_pool |= self.desk.offer([image])
             self._submit_to_campaign(image, label, annotator, params)
+            settled = self.desk.settled(image)
+            if settled and (settled.chosen == annotator or self.desk.structure not in label.structures):
+                label = replace(label, record={**record, SETTLED: settled.label.name})
         self.store.keep_label(image, label, tag)
+        if tag == FINAL:
+            self.keep_settled(image)
         return {"image": image, "label": image, "structures": list(label.structures), **self.store.sent(image, tag)}
 
     def _submit_to_campaign(self, image: str, label: LabelMap, annotator: str, params: Mapping[str, Any]) -> None:
@@ -238,6 +251,32 @@ class LLNMApp(MONAILabelApp):
             mask = Path(folder) / "mask.png"
             write_mask(mask, structure_mask(label, structure)[0])
             self.desk.submit(image, annotator, mask, seconds, submission)
+
+    def keep_settled(self, image: str) -> None:
+        """Make the mask that the campaign has settled on the final label, if another one or none is.
+
+        What that label shows of the other structure stays. So 3D Slicer sees what the campaign knows, however it came
+        there: by several readers, a reviewer's decision, or `/campaign/labels`.
+        """
+        with self._settling:
+            settled, structure = self.desk.settled(image), self.desk.structure
+            if settled is None or image not in self.store.list_images():
+                return
+            info = self.store.get_label_info(image, FINAL) if self._has_final(image) else {}
+            if info.get(SETTLED) == settled.label.name:
+                return
+            # A file without a record is somebody else's, put there by hand.
+            stored = self.store.label(image) if info else None
+            grid = self.store.source(image).geometry
+            masks = {structure: load_mask(settled.label, grid.shape[1:], may_be_empty=True)[None]}
+            for other in stored.structures if stored is not None else ():
+                masks.setdefault(other, structure_mask(stored, other))
+            record = {"annotator": settled.chosen, "readers": list(settled.readers), SETTLED: settled.label.name}
+            drawn = tuple(name for name in STRUCTURES if name in masks)
+            self.store.keep_label(image, LabelMap(overlaid(masks, grid.shape), drawn, record), FINAL)
+
+    def _has_final(self, image: str) -> bool:
+        return FINAL in self.store.get_labels_by_image_id(image)
 
     # ---- training
 

@@ -90,6 +90,10 @@ class CampaignDesk:
         """Settled masks of a structure, if it is the campaign's."""
         return self.campaign.agreed() if structure == self.structure else []
 
+    def settled(self, image: str) -> AgreedLabel | None:
+        """The settled mask of an image, if it has one."""
+        return self.campaign.settled(image)
+
     def images(self, structure: Structure) -> set[str]:
         """Images whose masks of this structure the campaign settles."""
         return set(self._offered) if structure == self.structure else set()

@@ -53,7 +53,7 @@ def create_application(app: LLNMApp, login: Login | None = None) -> FastAPI:
         jobs.jobs_router(app),
     ):
         web.include_router(router)
-    web.include_router(campaign_router(app.desk.campaign, person=person))
+    web.include_router(campaign_router(app.desk.campaign, person=person, changed=app.keep_settled))
 
     @web.get("/", include_in_schema=False)
     def home() -> Response:

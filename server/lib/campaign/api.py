@@ -47,6 +47,8 @@ from llnm.imaging import load_image
 # Lossless formats that hold a mask; two suffixes are one format of two parts.
 LABEL_SUFFIXES = (".png", ".nrrd", ".nii", ".nii.gz", ".mha", ".tif", ".tiff", ".bmp")
 _BLOCK = 1 << 20
+# Is told the id of an image whose mask may be settled now, before the request is answered.
+Changed = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def campaign_router(
     person: Callable[..., Person] = local_person,
     prefix: str = "/campaign",
     largest_label_bytes: int = 64 << 20,
+    changed: Changed = lambda _: None,
 ) -> APIRouter:
     """The routes of this module's table. `person` is a FastAPI dependency (it may have parameters of its own)."""
     router = APIRouter(prefix=prefix, tags=["Campaign"], route_class=_Route)
@@ -115,9 +118,9 @@ def campaign_router(
         return someone
 
     _add_reading(router, campaign, person)
-    _add_annotating(router, campaign, person, largest_label_bytes)
+    _add_annotating(router, campaign, person, largest_label_bytes, changed)
     _add_reviewing(router, campaign, reviewer)
-    _add_decisions(router, campaign, reviewer, largest_label_bytes)
+    _add_decisions(router, campaign, reviewer, largest_label_bytes, changed)
     return router
 
 
@@ -137,7 +140,11 @@ def _add_reading(router: APIRouter, campaign: Campaign, person: Callable[..., Pe
 
 
 def _add_annotating(
-    router: APIRouter, campaign: Campaign, person: Callable[..., Person], largest_label_bytes: int
+    router: APIRouter,
+    campaign: Campaign,
+    person: Callable[..., Person],
+    largest_label_bytes: int,
+    changed: Changed,
 ) -> None:
     @router.post("/next", summary="The next images to annotate")
     def next_images(wanted: NextRequest, someone: Annotated[Person, Depends(person)]) -> list[Lease]:
@@ -163,6 +170,7 @@ def _add_annotating(
     ) -> dict[str, Any]:
         with _on_disk(label, largest_label_bytes) as path:
             receipt = campaign.submitted(image, someone.name, path, seconds, submission=submission, revise=revise)
+        changed(image)
         return asdict(receipt)
 
 
@@ -213,11 +221,16 @@ def _add_reviewing(router: APIRouter, campaign: Campaign, reviewer: Callable[...
 
 
 def _add_decisions(
-    router: APIRouter, campaign: Campaign, reviewer: Callable[..., Person], largest_label_bytes: int
+    router: APIRouter,
+    campaign: Campaign,
+    reviewer: Callable[..., Person],
+    largest_label_bytes: int,
+    changed: Changed,
 ) -> None:
     @router.post("/adjudication", summary="Decide whose mask counts")
     def decide(decision: Decision, someone: Annotated[Person, Depends(reviewer)]) -> dict[str, str]:
         campaign.decide(decision.image, someone.name, decision.choice)
+        changed(decision.image)
         return {"image": decision.image, "choice": decision.choice}
 
     @router.post("/adjudication/mask", summary="Decide by a mask of one's own")
@@ -228,6 +241,7 @@ def _add_decisions(
     ) -> dict[str, str]:
         with _on_disk(label, largest_label_bytes) as path:
             campaign.decide(image, someone.name, path)
+        changed(image)
         return {"image": image, "choice": someone.name}
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.campaign import audit, outcomes, queries
-from lib.campaign.chance import shuffled
+from lib.campaign.chance import share, shuffled
 from lib.campaign.errors import CampaignError, LeaseLostError, NotAllowedError, UnknownError
 from lib.campaign.masks import ReadLabel, read_mask
 from lib.campaign.status import status_of
@@ -86,7 +86,7 @@ class Campaign:
         added = []
         with self._store.transaction() as database:
             for image in images:
-                validation = _share(self.settings.seed, image.patient) < self.settings.validation_share
+                validation = share(self.settings.seed, image.patient) < self.settings.validation_share
                 row = (image.id, str(image.path), image.patient, validation)
                 found = database.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, 1)", row)
                 if found.rowcount:
@@ -229,6 +229,11 @@ class Campaign:
         """All settled masks; `validation` says which must not train."""
         with self._store.reading() as database:
             return outcomes.agreed(database, self._store)
+
+    def settled(self, image: str) -> AgreedLabel | None:
+        """The settled mask of an image, if it has one."""
+        with self._store.reading() as database:
+            return next(iter(outcomes.agreed(database, self._store, image)), None)
 
     def record_model(self, version: str, labels: int, dice: Mapping[str, float], *, accepted: bool = True) -> None:
         """A point of the learning curve: the `dice` of each validation image by a model trained on `labels` labels.
@@ -383,12 +388,6 @@ class Campaign:
                         database, "campaign", "compared", image=image, chosen=outcome.chosen, dice=outcome.mean_dice
                     )
                     return
-
-
-def _share(seed: int, patient: str) -> float:
-    """A number of 0 to 1 that hangs on seed and patient alone."""
-    digest = hashlib.sha256(f"validation/{seed}/{patient}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _check_name(name: str, what: str = "annotator") -> None:

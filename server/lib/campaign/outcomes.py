@@ -93,12 +93,14 @@ def disagreements(database: sqlite3.Connection, store: Store) -> list[Disagreeme
     ]
 
 
-def agreed(database: sqlite3.Connection, store: Store) -> list[AgreedLabel]:
-    """All settled masks, by the image's id."""
+def agreed(database: sqlite3.Connection, store: Store, image: str | None = None) -> list[AgreedLabel]:
+    """All settled masks, by the image's id; or that of `image` alone."""
     rows = database.execute(
-        """SELECT * FROM outcomes AS o JOIN images AS i ON i.id = o.image WHERE o.chosen IS NOT NULL ORDER BY o.image"""
+        """SELECT * FROM outcomes AS o JOIN images AS i ON i.id = o.image
+           WHERE o.chosen IS NOT NULL AND (:image IS NULL OR o.image = :image) ORDER BY o.image""",
+        {"image": image},
     ).fetchall()
-    files = _files(database)
+    files = _files(database, image)
     return [
         AgreedLabel(
             image=row["image"],
@@ -106,6 +108,7 @@ def agreed(database: sqlite3.Connection, store: Store) -> list[AgreedLabel]:
             patient=row["patient"],
             label=store.path(row["file"]),
             readers=tuple(files[row["image"]]),
+            chosen=row["chosen"],
             dice=row["mean_dice"],
             adjudicated=row["reviewer"] is not None,
             validation=bool(row["validation"]),
@@ -114,11 +117,11 @@ def agreed(database: sqlite3.Connection, store: Store) -> list[AgreedLabel]:
     ]
 
 
-def _files(database: sqlite3.Connection) -> dict[str, dict[str, str]]:
-    """The file that counts of each reader, by image."""
+def _files(database: sqlite3.Connection, image: str | None = None) -> dict[str, dict[str, str]]:
+    """The file that counts of each reader, by image; or of `image` alone."""
     files: dict[str, dict[str, str]] = {}
     statement = """SELECT l.image, l.annotator, s.file FROM labels AS l JOIN submissions AS s ON s.id = l.submission
-                   ORDER BY l.image, l.annotator"""
-    for row in database.execute(statement):
+                   WHERE :image IS NULL OR l.image = :image ORDER BY l.image, l.annotator"""
+    for row in database.execute(statement, {"image": image}):
         files.setdefault(row["image"], {})[row["annotator"]] = row["file"]
     return files

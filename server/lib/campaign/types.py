@@ -93,13 +93,17 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class AgreedLabel:
-    """A settled mask: `readers` drew it, `dice` is their mean pairwise Dice (None for one reader)."""
+    """A settled mask: `readers` drew it, `dice` is their mean pairwise Dice (None for one reader).
+
+    `chosen`: whose mask it is: a reader's, the `consensus`, or the reviewer's own.
+    """
 
     image: str
     path: Path
     patient: str
     label: Path
     readers: tuple[str, ...]
+    chosen: str
     dice: float | None
     adjudicated: bool
     validation: bool

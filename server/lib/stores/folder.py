@@ -26,6 +26,7 @@ from lib.configs import FINAL, ORIGINAL
 from lib.images import LabelMap, SourceImage, open_source, read_label, write_label
 from lib.images.labels import SUFFIX, read_record, read_stored
 from lib.stores.durable import publish, read_json, remove_unfinished, temporary_beside, write_json
+from lib.stores.known import KnownSources
 from lib.stores.patients import Patients
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
@@ -36,7 +37,7 @@ from llnm.imaging.reading import RASTER_SUFFIXES
 
 logger = logging.getLogger(__name__)
 IMAGE_SUFFIXES = (*RASTER_SUFFIXES, ".nii", ".nii.gz", ".nrrd", ".dcm", ".dicom", ".ima")
-LABELS, STATE, HISTORY = "labels", ".llnm", ".history"
+LABELS, STATE, HISTORY, KNOWN = "labels", ".llnm", ".history", "known_images.json"
 TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 LONGEST_NAME = 240
 """Bytes of a file name, so that its label's name is one, too."""
@@ -64,7 +65,7 @@ class StudyFolder(Datastore):
         self._lock = threading.RLock()
         self._images: dict[str, Path] = {}
         self._scanned = float("-inf")
-        self._sources: dict[str, tuple[tuple[int, int], SourceImage]] = {}
+        self._sources = KnownSources(self.state / KNOWN)
         self._records: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
 
     def recover(self) -> None:
@@ -141,16 +142,11 @@ class StudyFolder(Datastore):
 
     def source(self, image_id: str) -> SourceImage:
         """The image with its grid. Raises InputError for a file that cannot be used."""
-        path = self.image_path(image_id)
-        stat = path.stat()
-        stamp = (stat.st_mtime_ns, stat.st_size)
-        with self._lock:
-            known = self._sources.get(image_id)
-        if known is None or known[0] != stamp:
-            known = (stamp, open_source(path))
-            with self._lock:
-                self._sources[image_id] = known
-        return known[1]
+        return self._sources(image_id, self.image_path(image_id))
+
+    def remember(self) -> None:
+        """Keep what was learned of the images for the next start."""
+        self._sources.keep(self._scan())
 
     def copy_for_annotators(self, image_id: str) -> Path:
         """NRRD file with the pixels and the grid alone, made once."""
