@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ignite.engine import Engine, Events
 
 from llnm.cohort import read_patient, read_table
 from llnm.errors import InputError
 from llnm.training.augmentation import RandElectronicNoised, RandSpeckled, RandTimeGaind, training_transforms
 from llnm.training.cohort import disturbed
 from llnm.training.data import find_items
-from llnm.training.workflow import save_weights
+from llnm.training.workflow import AveragedWeights, save_weights
 from llnm.weights import load_state_dict
 
 
@@ -59,6 +60,36 @@ def test_saved_weights_give_the_trained_networks_answer_even_with_variances_beyo
     with torch.no_grad():
         expected, found = network.eval()(image), twin.eval()(image)
     assert torch.allclose(found, expected, rtol=2e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_the_mean_of_noisy_steps_lies_nearer_to_the_truth_than_the_last_step_and_forgets_the_start():
+    torch.manual_seed(0)
+    truth, network = torch.tensor([[1.0, -2.0, 0.5, 3.0]]), torch.nn.Linear(4, 1, bias=False)
+    torch.nn.init.constant_(network.weight, 100.0)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.2)
+    last, mean = [], []
+
+    def step(engine, batch):
+        x = torch.randn(8, 4)
+        optimizer.zero_grad()
+        (network(x) - x @ truth.T - torch.randn(8, 1)).square().mean().backward()
+        optimizer.step()
+
+    trainer, averaged = Engine(step), AveragedWeights(network, steps=40)
+    averaged.attach(trainer)
+
+    @trainer.on(Events.ITERATION_COMPLETED(event_filter=lambda _, step: step >= 200))
+    def compare(_):
+        last.append(float((network.weight - truth).detach().norm()))
+        mean.append(float((averaged.network.weight - truth).detach().norm()))
+
+    trainer.run(range(400))
+    assert np.mean(mean) < 0.5 * np.mean(last)
+    going_on = AveragedWeights(network, steps=40)
+    going_on.average.load_state_dict(averaged.average.state_dict())
+    for each in (averaged, going_on):
+        each.average.update_parameters(network)
+    assert torch.equal(averaged.network.weight, going_on.network.weight)
 
 
 def test_augmented_image_and_mask_stay_together(few_images):
