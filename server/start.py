@@ -202,6 +202,9 @@ def cli() -> None:
             print(add_user(options.tokens, options.name, options.role))
         else:
             serve(options)
+            # All is closed and on the disk; taking PyTorch apart, module by module, would only keep the user waiting.
+            logging.shutdown()
+            os._exit(0)
     except LLNMError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

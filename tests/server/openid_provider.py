@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
@@ -31,15 +32,27 @@ class OpenIdProvider:
         self.people = dict(people or {})
         self.keys = {"one": new_key()}
         self.fetched = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._start(0)
         self.address = f"http://127.0.0.1:{self._server.server_port}"
         self.realm = f"{self.address}/realm"
+
+    def _start(self, port: int) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
         """Answer no more."""
         self._server.shutdown()
         self._server.server_close()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Answer nobody for a while."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self._start(self._server.server_port)
 
     def claims(self, name: str = "rob", roles: list[str] | None = None, **changes: Any) -> dict[str, Any]:
         """Claims as Keycloak has them; a change to None takes a claim out."""

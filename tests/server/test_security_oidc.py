@@ -163,20 +163,14 @@ def test_nobody_can_make_the_server_ask_the_provider_over_and_over(server, provi
     assert provider.fetched - before <= 2
 
 
-def test_those_who_are_known_go_on_while_the_provider_is_away(simulated_study, tmp_path):
-    provider = OpenIdProvider(PEOPLE)
-    study = shutil.copytree(simulated_study, tmp_path / "study")
-    environment = {"MONAI_LABEL_AUTH_REALM_URI": provider.realm}
-    server = ServerProcess(study, tmp_path / "server.log", ["--oidc"], environment=environment).start()
-    try:
-        token = provider.signed(provider.claims())
-        assert ask(server, token).status_code == 200
-        provider.stop()
+def test_those_who_are_known_go_on_while_the_provider_is_away(server, provider):
+    token = provider.signed(provider.claims())
+    assert ask(server, token).status_code == 200
+    with provider.away():
         assert ask(server, token).status_code == 200
         assert log_in(server, "ann").status_code == 401
         assert ask(server, provider.signed(provider.claims(), key=OTHER_KEY, kid="two")).status_code == 401
-    finally:
-        server.stop()
+    assert log_in(server, "ann").status_code == 200
 
 
 def test_a_provider_that_cannot_be_reached_ends_the_start_with_one_line(simulated_study, tmp_path):
