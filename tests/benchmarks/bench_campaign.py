@@ -43,8 +43,9 @@ from lib.scoring import dice  # noqa: E402
 from server_process import ServerProcess  # noqa: E402
 
 from llnm.imaging import load_mask  # noqa: E402
-from llnm.training.data import Item, find_items  # noqa: E402
+from llnm.training.data import Item, find_items, split_by_group  # noqa: E402
 from llnm.training.measuring import evaluate  # noqa: E402
+from llnm.weights import weights_file  # noqa: E402
 
 ANNOTATORS = ("ann", "bob", "cem")
 ACCEPTED = 0.85
@@ -68,15 +69,20 @@ class Round:
 
 
 class Study:
-    """`share` of the patients of `ddti` as a study folder below `folder`; the others' items stay outside of it."""
+    """`share` of the patients of `ddti` as a study folder below `folder`; `test`: of others, who stay outside of it.
 
-    def __init__(self, ddti: Path, folder: Path, share: float, seed: int) -> None:
+    `shipped`: the patients that the shipped network held back, and nobody else, since it was trained on all others.
+    """
+
+    def __init__(self, ddti: Path, folder: Path, share: float, seed: int, shipped: bool) -> None:
         items = find_items(ddti, "nodule")
         patients = sorted({item.group for item in items})
         order = np.random.default_rng(seed).permutation(patients).tolist()
         chosen = set(order[: round(share * len(patients))])
+        others = set([patient for patient in order if patient not in chosen][:MOST_TEST])
+        if shipped:
+            chosen, others = {item.group for item in split_by_group(items, fold=0, folds=5)[1]}, set()
         self.items = {item.image.name: item for item in items if item.group in chosen}
-        others = [patient for patient in order if patient not in chosen][:MOST_TEST]
         self.test = [item for item in items if item.group in others]
         self.folder = folder / "study"
         self.folder.mkdir()
@@ -281,18 +287,20 @@ def markdown(result: dict[str, Any]) -> str:
     """The tables of `server/docs/campaign.md`."""
     lines = [
         "| round | labels (trained on) | Dice before | Dice after training | outcome | accepted as proposed "
-        "| next, infer, submit (s) | annotating, training (s) |",
-        "|---|---|---|---|---|---|---|---|",
+        "| mean Dice of the proposals | next, infer, submit (s) | annotating, training (s) |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result["rounds"]:
         outcome = f"published as {row['version']}" if row["published"] else "rolled back"
         steps = ", ".join(f"{row[f'{step}_seconds']:.1f}" for step in STEPS)
         lines.append(
             f"| {row['round']} | {row['labels']} ({row['trained_on']}) | {row['dice_in_use']:.3f} "
-            f"| {row['dice_new']:.3f} | {outcome} | {row['accepted']} of {row['proposals']} | {steps} "
+            f"| {row['dice_new']:.3f} | {outcome} | {row['accepted']} of {row['proposals']} "
+            f"| {row['proposal_dice']:.2f} | {steps} "
             f"| {row['annotation_seconds']:.0f}, {row['training_seconds']:.0f} |"
         )
-    lines += ["", "| weights | Dice on patients never shown (95 %) | gain over the first (95 %) |", "|---|---|---|"]
+    if result["test"]:
+        lines += ["", "| weights | Dice on patients never shown (95 %) | gain over the first (95 %) |", "|---|---|---|"]
     for row in result["test"]:
         gain = row.get("gain")
         gained = f"{gain['dice']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})" if gain else ""
@@ -311,12 +319,16 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=0.5, help="of the patients that are the server's study")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first-weights", type=Path, help="weights that have seen no patient; trained else")
+    parser.add_argument(
+        "--shipped", action="store_true", help="begin with the shipped network, on patients it held back"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True)
     folder, began = Path(tempfile.mkdtemp()), time.perf_counter()
     try:
-        study = Study(Path(os.environ["LLNM_DATA"]) / "ddti", folder, options.share, options.seed)
-        first = options.first_weights or first_weights(folder, views=100, epochs=8)
+        study = Study(Path(os.environ["LLNM_DATA"]) / "ddti", folder, options.share, options.seed, options.shipped)
+        shipped = weights_file("nodule") if options.shipped else None
+        first = shipped or options.first_weights or first_weights(folder, views=100, epochs=8)
         users, tokens = make_users(folder)
         settings = {"models": "nodule", "nodule_weights": str(first), "validation_share": "0.25", "threads": "1"}
         conf = [word for pair in settings.items() for word in ("--conf", *pair)]
@@ -325,7 +337,7 @@ def main() -> int:
             result = run(study, server.start(), tokens, options)
         finally:
             server.stop()
-        result["test"] = measure(study, first)
+        result["test"] = measure(study, first) if study.test else []
         result["minutes"] = (time.perf_counter() - began) / 60
     finally:
         shutil.rmtree(folder, ignore_errors=True)
