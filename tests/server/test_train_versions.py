@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lib.configs import TrainingSettings
+from lib.configs import TrainingSettings, read_conf
 from lib.images.frames import Geometry, SourceImage
 from lib.trainers import FineTune, LabelledImage, Versions
 from lib.trainers.finetune import changed_settings, split
 
 from llnm.errors import InputError
+from llnm.weights import weights_file
 
 
 def labelled(number, patient, drawn=True, judges=False):
@@ -89,6 +90,52 @@ def test_the_version_in_use_is_the_last_whole_one(tmp_path):
     assert Versions(tmp_path).number("nodule") == "0001"
     (tmp_path / "nodule" / "current.json").write_text("{half")
     assert Versions(tmp_path).number("nodule") == "shipped"
+
+
+def test_a_campaign_may_begin_with_weights_of_its_own_and_falls_back_on_them(tmp_path):
+    first = tmp_path / "first.pt"
+    torch.save({"w": torch.zeros(3)}, first)
+    settings = read_conf({"nodule_weights": str(first)})
+    versions = Versions(tmp_path / "models", settings.first_weights)
+    assert versions.current("nodule") == versions.first("nodule") == first and versions.number("nodule") == "first"
+    assert versions.current("gland") is None and versions.first("gland") == weights_file("gland")
+    finished(versions, 1.0)
+    assert versions.number("nodule") == "0001" and versions.first("nodule") == first
+    (tmp_path / "models" / "nodule" / "0001" / "model.pt").write_bytes(b"damaged")
+    assert Versions(tmp_path / "models", settings.first_weights).current("nodule") == first
+    with pytest.raises(InputError, match="nowhere.pt: there is no such file"):
+        read_conf({"gland_weights": "/nowhere.pt"})
+
+
+def test_first_weights_are_what_segments_until_there_are_better_ones_and_what_training_starts_from(
+    study, simulated_study, tmp_path
+):
+    """Weights that find nothing: the network in use finds nothing, and what is trained from them is no shipped one."""
+    from lib.images import open_source
+    from lib.infers import build_tasks
+    from PIL import Image
+
+    state = torch.load(weights_file("nodule"), weights_only=True)
+    blind = {name: torch.zeros_like(value) if name.startswith("head") else value for name, value in state.items()}
+    assert any(not torch.equal(blind[name], state[name]) for name in state), sorted(state)[-4:]
+    blind["head.1.preconv.bias"] -= 10
+    torch.save(blind, tmp_path / "first.pt")
+    versions = Versions(tmp_path / "models", {"nodule": tmp_path / "first.pt"})
+    source = open_source(study / "P1_transverse.png")
+    path, about = build_tasks(("nodule",), versions.current)["nodule"]({"source": source})
+    Path(path).unlink()
+    assert about["label_names"] == {} and not about["found"]["nodule"]["found"]
+
+    def gather(structure):
+        folder = simulated_study.parent / "masks"
+        for name in ("P1_transverse", "P2_transverse"):
+            mask = np.asarray(Image.open(folder / f"{name}_{structure}.png")) > 0
+            yield LabelledImage(name, open_source(study / f"{name}.png"), mask[None], name[:2], name.startswith("P1"))
+
+    record = FineTune("nodule", versions, lambda s: list(gather(s)), TrainingSettings(epochs=1))(
+        {"model": "nodule"}, None
+    )
+    assert record["compared_with"] == "first" and record["dice"]["in use"] == 0
 
 
 def publish_for_ever(folder):
