@@ -117,7 +117,6 @@ def test_first_weights_are_what_segments_until_there_are_better_ones_and_what_tr
 
     state = torch.load(weights_file("nodule"), weights_only=True)
     blind = {name: torch.zeros_like(value) if name.startswith("head") else value for name, value in state.items()}
-    assert any(not torch.equal(blind[name], state[name]) for name in state), sorted(state)[-4:]
     blind["head.1.preconv.bias"] -= 10
     torch.save(blind, tmp_path / "first.pt")
     versions = Versions(tmp_path / "models", {"nodule": tmp_path / "first.pt"})
@@ -132,9 +131,8 @@ def test_first_weights_are_what_segments_until_there_are_better_ones_and_what_tr
             mask = np.asarray(Image.open(folder / f"{name}_{structure}.png")) > 0
             yield LabelledImage(name, open_source(study / f"{name}.png"), mask[None], name[:2], name.startswith("P1"))
 
-    record = FineTune("nodule", versions, lambda s: list(gather(s)), TrainingSettings(epochs=1))(
-        {"model": "nodule"}, None
-    )
+    trainer = FineTune("nodule", versions, lambda structure: list(gather(structure)), TrainingSettings(epochs=1))
+    record = trainer({"model": "nodule"}, None)
     assert record["compared_with"] == "first" and record["dice"]["in use"] == 0
 
 
