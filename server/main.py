@@ -269,8 +269,9 @@ class LLNMApp(MONAILabelApp):
             stored = self.store.label(image) if info else None
             grid = self.store.source(image).geometry
             masks = {structure: load_mask(settled.label, grid.shape[1:], may_be_empty=True)[None]}
-            for other in stored.structures if stored is not None else ():
-                masks.setdefault(other, structure_mask(stored, other))
+            if stored is not None:
+                for other in stored.structures:
+                    masks.setdefault(other, structure_mask(stored, other))
             record = {"annotator": settled.chosen, "readers": list(settled.readers), SETTLED: settled.label.name}
             drawn = tuple(name for name in STRUCTURES if name in masks)
             self.store.keep_label(image, LabelMap(overlaid(masks, grid.shape), drawn, record), FINAL)

@@ -178,7 +178,7 @@ class AnnotationClient:
         """Images whose readers differ, with `choices` and the Dice of each pair (reviewers)."""
         return self._ask("GET", "/campaign/adjudication").json()
 
-    def decide(self, image: str, choice: str | npt.NDArray[np.generic]) -> None:
+    def decide(self, image: str, choice: str | npt.NDArray[np.bool_ | np.number[Any]]) -> None:
         """Settle a disagreement by a reader's name, `consensus`, or a mask of one's own (row, column) (reviewers)."""
         if isinstance(choice, str):
             self._ask("POST", "/campaign/adjudication", json={"image": image, "choice": choice})
