@@ -31,6 +31,7 @@ WARM_UP = 0.15
 WEIGHT_DECAY = 1e-4
 GRADIENT_NORM = 1.0
 CHECKPOINT = "checkpoint.pt"
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 
 class ClippedAdamW(torch.optim.AdamW):
@@ -112,11 +113,15 @@ class AveragedWeights:
     def __init__(self, network: torch.nn.Module, steps: float) -> None:
         most = 1 - 1 / max(steps, 1)
 
-        def mean(average: torch.Tensor, new: torch.Tensor, averaged: torch.Tensor | int) -> torch.Tensor:
-            return average + (new - average) * (1 - min(most, (1 + int(averaged)) / (10 + int(averaged))))
+        def towards(averages: Tensors, news: Tensors, averaged: torch.Tensor | int) -> None:
+            # Asked once a step: on a GPU the number has to be waited for.
+            done = int(averaged)
+            share = 1 - min(most, (1 + done) / (10 + done))
+            for average, new in zip(averages, news, strict=True):
+                average.lerp_(new, share)
 
         self.source = network
-        self.average = AveragedModel(network, avg_fn=mean)
+        self.average = AveragedModel(network, multi_avg_fn=towards)
         self.network: torch.nn.Module = self.average.module
 
     def attach(self, engine: Engine) -> None:
