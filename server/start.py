@@ -204,6 +204,7 @@ def cli() -> None:
             serve(options)
             # All is closed and on the disk; taking PyTorch apart, module by module, would only keep the user waiting.
             logging.shutdown()
+            sys.stdout.flush()
             os._exit(0)
     except LLNMError as error:
         print(f"error: {error}", file=sys.stderr)
