@@ -9,7 +9,7 @@ import pytest
 
 from llnm.simulate import write_report
 from llnm.simulate.findings import sample_findings
-from llnm.simulate.reports import kwak_category
+from llnm.simulate.reports import compose_report, kwak_category
 
 # Keywords a reader would look for, written down apart from the grammar: (finding, value, English, Chinese).
 KEYWORDS = [
@@ -44,6 +44,28 @@ def test_no_report_claims_a_suspicious_node_that_is_not_there(language):
     for seed in range(60):
         report = write_report(base(), np.random.default_rng(seed), language)
         assert not any(word in report for word in ("level I", "metasta", "区", "转移", "异常淋巴结伴"))
+
+
+# Nodes and side are in every report, and the words of nodes are those of other findings too.
+@pytest.mark.parametrize("detailed", [True, False])
+@pytest.mark.parametrize(
+    ("name", "value", "english", "chinese"), [row for row in KEYWORDS if row[0] not in ("nodes", "side")]
+)
+def test_a_report_is_said_to_state_what_its_words_state_and_nothing_else(detailed, name, value, english, chinese):
+    name = "shape" if name == "taller" else name
+    for seed in range(30):
+        findings = replace(sample_findings(np.random.default_rng(seed)), nodes="none")
+        for language, words in (("en", english), ("zh", chinese)):
+            report = compose_report(findings, np.random.default_rng(seed), language, detailed)
+            text = report.text.lower().replace("no family history of", "")
+            assert (report.stated.get(name) == str(value)) == any(word.lower() in text for word in words), report
+
+
+def test_a_brief_report_leaves_the_description_of_the_nodule_out():
+    stated = compose_report(base(), np.random.default_rng(0), "en", detailed=False).stated
+    assert (
+        {"side", "third", "nodes", "diffuse"} <= set(stated) <= {"side", "third", "nodes", "diffuse", "family_history"}
+    )
 
 
 def test_wording_varies_and_the_generator_decides_it():

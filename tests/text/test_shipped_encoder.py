@@ -13,7 +13,7 @@ import torch
 
 from llnm.simulate import write_report
 from llnm.simulate.findings import SUSPICIOUS_NODES, sample_findings
-from llnm.simulate.reports import sentences
+from llnm.simulate.reports import reports as simulated_reports
 from llnm.text import ReportEncoder
 from llnm.training.report_encoder import build_tokenizer, main
 
@@ -88,8 +88,8 @@ def test_every_ascii_sign_and_every_sign_of_the_grammar_is_known(encoder):
     assert encoder.unknown_share(" ".join(ascii_signs)) == 0.0
     assert encoder.unknown_share(ascii_signs) == 0.0
     assert encoder.unknown_share("qzxjv 0123456789") == 0.0
-    for report in itertools.islice(sentences(np.random.default_rng(987)), 200):
-        assert encoder.unknown_share(report) == 0.0
+    for report in itertools.islice(simulated_reports(np.random.default_rng(987)), 200):
+        assert encoder.unknown_share(report.text) == 0.0
 
 
 def test_words_outside_the_grammar_are_read_in_few_pieces(encoder):
@@ -123,5 +123,5 @@ def test_the_training_command_writes_a_folder_that_loads_and_refuses_one_in_use(
 
 
 def test_the_tokenizer_is_the_same_for_the_same_reports():
-    reports = list(itertools.islice(sentences(np.random.default_rng(1)), 100))
+    reports = [report.text for report in itertools.islice(simulated_reports(np.random.default_rng(1)), 100)]
     assert build_tokenizer(reports).to_str() == build_tokenizer(reports).to_str()

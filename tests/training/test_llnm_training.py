@@ -11,6 +11,7 @@ import torch
 from interrupted import assert_a_kill_changes_nothing
 
 from llnm.errors import InputError
+from llnm.pipeline.risk import load_report_encoder
 from llnm.simulate import write_cohort
 from llnm.tmdl import preset_config
 from llnm.training.cohort import cached_tensors
@@ -98,14 +99,18 @@ def test_patients_are_in_one_part_of_the_split_alone_and_every_one_is_held_back_
     assert len(everybody.training) == 10
 
 
-def test_two_cohorts_that_differ_in_their_labels_alone_share_their_features(ten_patients, features):
+def test_two_cohorts_whose_views_are_the_same_share_their_features(ten_patients, features):
     config = preset_config(size="small")
     row = {column: str(cell) for column, cell in pd.read_csv(ten_patients, dtype=str).iloc[0].items()}
     cached_tensors(row, ten_patients.parent, config, features, 0)
     before = sorted(features.iterdir())
-    cached_tensors(row | {"llnm": "1", "patient_id": "other"}, ten_patients.parent, config, features, 0)
+    other = {"llnm": "1", "patient_id": "other", "age": "33", "report": "Family history of thyroid cancer."}
+    changed = cached_tensors(row | other, ten_patients.parent, config, features, 0)
     assert sorted(features.iterdir()) == before
-    cached_tensors(row | {"age": "33"}, ten_patients.parent, config, features, 0)
+    assert float(changed["age"]) == 33
+    encoder = load_report_encoder()
+    assert torch.equal(changed["report"], encoder.encode([other["report"]])[0][0].half())
+    cached_tensors(row | {"transverse_spacing_mm": "0.2"}, ten_patients.parent, config, features, 0)
     assert len(list(features.iterdir())) == len(before) + 1
 
 

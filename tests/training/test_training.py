@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from scipy import ndimage
 
 from llnm.cohort import read_patient, read_table
 from llnm.errors import InputError
@@ -126,6 +127,17 @@ def test_a_disturbed_outline_differs_by_no_more_than_it_says():
     assert min(radii) > 30 * 0.86
     assert max(radii) < 30 * 1.14
     assert np.ptp(radii) > 3
+
+
+def test_a_disturbed_outline_is_where_the_distances_over_the_whole_frame_say():
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        field = ndimage.gaussian_filter(rng.normal(size=(90, 120)), rng.uniform(2, 12))
+        mask = field > np.quantile(field, rng.uniform(0.1, 0.98))  # many pieces, some cut off by the frame
+        by = np.random.default_rng(seed).uniform(-0.12, 0.12) * np.sqrt(mask.sum() / np.pi)
+        depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+        expected = depth > -by if (depth > -by).any() else mask
+        assert np.array_equal(disturbed(mask, np.random.default_rng(seed)), expected)
 
 
 def test_a_cohort_row_that_cannot_be_used_names_patient_and_column(tmp_path):

@@ -8,9 +8,10 @@ Chinese wording of the Kwak and C-TIRADS reports.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 Wordings = Mapping[str, tuple[str, ...]]
 
 PHRASES: Mapping[Language, Mapping[str, Wordings]] = {

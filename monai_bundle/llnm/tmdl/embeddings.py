@@ -141,13 +141,13 @@ class Embeddings(nn.Module):
             # One token holds all three; it is counted as the first of them.
             mask, source = _all_true(tokens), torch.zeros_like(tokens[..., 0], dtype=torch.long)
         else:
-            each = [self._patches(inputs[name]) for name in IMAGE_INPUTS]
+            masked = self.config.blank_patches == "masked"
+            masks = [self._patch_mask(name, inputs) if masked else None for name in IMAGE_INPUTS]
+            each = [self._patches(inputs[name], mask) for name, mask in zip(IMAGE_INPUTS, masks, strict=True)]
             tokens = torch.cat(
                 [self._replace(part, name, inputs) for part, name in zip(each, IMAGE_INPUTS, strict=True)], 1
             )
-            mask = _all_true(tokens)
-            if self.config.blank_patches == "masked":
-                mask = torch.cat([self._patch_mask(name, inputs) for name in IMAGE_INPUTS], dim=1)
+            mask = torch.cat([part for part in masks if part is not None], dim=1) if masked else _all_true(tokens)
             source = _sources([name for name in IMAGE_INPUTS for _ in range(PATCHES)], tokens)
         if self.class_token is not None:
             tokens = torch.cat((self.class_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
@@ -155,12 +155,19 @@ class Embeddings(nn.Module):
             source = nn.functional.pad(source, (1, 0), value=-1)
         return Tokens(self.dropout(tokens + self.image_positions), mask, source)
 
-    def _patches(self, image: torch.Tensor) -> torch.Tensor:
-        """Tokens (B, 196, width) of an image (B, channels, 224, 224), 0-1."""
+    def _patches(self, image: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Tokens (B, 196, width) of an image (B, channels, 224, 224), 0-1; only those of `mask`, the others zero."""
         if self.config.values == "standardised":
             # Centred, since a layer norm forgets how large a token is and keeps only which way it points.
             image = (image - GREY_CENTRE) / GREY_SCALE
-        tokens: torch.Tensor = self.patches(image).flatten(2).transpose(1, 2)
+        if mask is None or exporting():
+            whole: torch.Tensor = self.patches(image).flatten(2).transpose(1, 2)
+            return whole
+        # Most patches show no nodule: each is embedded by itself, so those alone are that count.
+        cut = image.unfold(2, PATCH_SIDE, PATCH_SIDE).unfold(3, PATCH_SIDE, PATCH_SIDE)
+        found = self.patches(cut.permute(0, 2, 3, 1, 4, 5).flatten(1, 2)[mask]).flatten(1)
+        tokens = found.new_zeros(*mask.shape, found.shape[1])
+        tokens[mask] = found
         return tokens
 
     def _patch_mask(self, name: InputName, inputs: Inputs) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Turns each patient of a cohort table into the tensors TMDL is trained on.
 
-Comes in: the table's rows. Goes out: tensors, and a cache of them, one file a patient, so that images are prepared
-once.
+Comes in: the table's rows. Goes out: tensors, and a cache of those of the views, one file a patient, so that images are
+prepared once. Reports are encoded each time, which is fast: another report encoder then needs no image again.
 """
 
 from __future__ import annotations
@@ -14,56 +14,52 @@ import torch
 from scipy import ndimage
 
 from llnm.case import PLANES, Case, Mask
-from llnm.cohort import CohortPatient, fingerprint, read_patient
+from llnm.cohort import fingerprint, read_clinical, read_patient
 from llnm.cohort.table import FILES
 from llnm.errors import InputError
 from llnm.features import measure, network_images
+from llnm.features.shape import bounding_box, grown
 from llnm.files import whole_file
 from llnm.pipeline.risk import clinical_inputs, load_report_encoder
 from llnm.pipeline.views import MeasuredView, measure_view
 from llnm.tmdl import TMDLConfig
-from llnm.weights import file_sha256, report_encoder_folder
 
 # A network's outline differs from the true one: each patient is cached with the given masks and with disturbed ones.
 VARIANTS = 3
 LARGEST_DISTURBANCE = 0.12
 
 
-# Of a row, what its features depend on: not who it is, nor its label.
-_COLUMNS = ("report", "age", "sex", *FILES, *(f"{plane}_spacing_mm" for plane in PLANES))
+# Of a row, what the features of its views depend on: not who it is, nor its label.
+_COLUMNS = (*FILES, *(f"{plane}_spacing_mm" for plane in PLANES))
 
 
 def cached_tensors(
     row: Mapping[str, str], folder: Path, config: TMDLConfig, cache: Path, seed: int
 ) -> dict[str, torch.Tensor]:
-    """The eight inputs of one patient and what is absent, from `cache` or made anew.
+    """The eight inputs of one patient and what is absent, those of the views from `cache` or made anew.
 
     Feature images (variant, plane, 1, 224, 224) uint8, their values (variant, plane); report vectors (50, 768) in half
-    precision; age and sex. What is cached is known by the content of the row's files, by what of the configuration it
-    depends on, and by the seed, not by a name: two cohorts that differ in their labels alone share it.
+    precision; age and sex. What is cached is known by the content of the views' files, by what of the configuration it
+    depends on, and by the seed, not by a name: two cohorts that differ in their labels or reports alone share it.
     """
     known = {column: row.get(column, "") for column in _COLUMNS}
-    settings = (config.size, config.report_length, str(config.absent_tokens), file_sha256(_encoder_weights()))
-    path = cache / f"{fingerprint(known, folder, *settings, str(seed))}.npz"
+    path = cache / f"{fingerprint(known, folder, config.size, str(seed))}.npz"
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        arrays = _tensors(read_patient(row, folder), config, seed)
+        arrays = _view_tensors(read_patient(row, folder).case, config, seed)
         # A file and not its name, to which NumPy would add a suffix.
         with whole_file(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     with np.load(path) as stored:
-        return {name: torch.from_numpy(stored[name]) for name in stored.files}
+        views = {name: torch.from_numpy(stored[name]) for name in stored.files}
+    return views | _clinical_tensors(row, folder, config)
 
 
-def _encoder_weights() -> Path:
-    return report_encoder_folder() / "model.safetensors"
-
-
-def _tensors(patient: CohortPatient, config: TMDLConfig, seed: int) -> dict[str, np.ndarray]:
-    case = patient.case
-    clinical = clinical_inputs(load_report_encoder(), config, [case.report], [case.age], [case.sex])
-    known = {name: value[0].numpy() for name, value in clinical.items()}
-    return _view_tensors(case, config, seed) | known | {"report": known["report"].astype(np.float16)}
+def _clinical_tensors(row: Mapping[str, str], folder: Path, config: TMDLConfig) -> dict[str, torch.Tensor]:
+    known = read_clinical(row, folder)
+    inputs = clinical_inputs(load_report_encoder(), config, [known.report], [known.age], [known.sex])
+    tensors = {name: value[0] for name, value in inputs.items()}
+    return tensors | {"report": tensors["report"].half()}
 
 
 def _view_tensors(case: Case, config: TMDLConfig, seed: int) -> dict[str, np.ndarray]:
@@ -105,6 +101,11 @@ def disturbed(mask: Mask, rng: np.random.Generator) -> Mask:
     """The mask grown or shrunk by up to LARGEST_DISTURBANCE of its equivalent diameter; never empty."""
     diameter = 2 * np.sqrt(mask.sum() / np.pi)
     by = rng.uniform(-LARGEST_DISTURBANCE, LARGEST_DISTURBANCE) * diameter / 2
-    depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
-    changed = depth > -by
+    # Nothing changes farther away than this, and distances are slow.
+    near = grown(bounding_box(mask), int(abs(by)) + 2, mask.shape).slices
+    changed = np.zeros_like(mask)
+    if by > 0:
+        changed[near] = ndimage.distance_transform_edt(~mask[near]) < by
+    else:
+        changed[near] = ndimage.distance_transform_edt(mask[near]) > -by
     return changed if changed.any() else mask
