@@ -57,8 +57,9 @@ demo/study/cases.csv: | setup
 server: setup setup-server demo/study/cases.csv
 	.venv-server/bin/python -m server --studies demo/study
 
+# As many processes as cores, each with one thread, so that they do not wait for one another.
 test: setup test-slicer test-server
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 # Real server processes, an Orthanc (Debian: orthanc, orthanc-dicomweb) and slicer-core.
 test-server: setup-server setup-slicer
