@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from llnm.errors import InputError
-from llnm.simulate import simulate_patient, write_cohort
+from llnm.simulate import RiskModel, simulate_patient, write_cohort
 
 
 def digest(folder):
@@ -27,6 +27,21 @@ def test_the_same_seed_writes_the_same_bytes(cohort, tmp_path):
     again = write_cohort(3, 11, tmp_path / "again")
     assert digest(again.parent) == digest(cohort.parent)
     assert digest(write_cohort(1, 12, tmp_path / "other").parent) != digest(cohort.parent)
+
+
+def test_processes_that_share_the_work_write_the_same_bytes(tmp_path):
+    model = RiskModel().without(["sex"])
+    alone, shared = (write_cohort(12, 4, tmp_path / str(count), model, workers=count) for count in (1, 2))
+    assert digest(shared.parent) == digest(alone.parent)
+
+
+def test_an_interruption_of_processes_leaves_nothing_behind(tmp_path):
+    def interrupt(done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_cohort(40, 0, tmp_path / "cohort", progress=interrupt, workers=2)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_table_leads_to_the_patient_that_was_simulated(cohort):

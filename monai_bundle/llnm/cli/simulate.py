@@ -22,6 +22,7 @@ def simulate(
     effects: Annotated[
         Path | None, typer.Option(help="JSON file with other sizes of effects: {effect: change of the logit}.")
     ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that share the work; the cohort is the same.")] = 1,
 ) -> None:
     """Write simulated patients: two views, masks, report, age, sex, metastasis, nodes and the true probability."""
     from llnm.simulate import RiskModel, write_cohort
@@ -33,5 +34,5 @@ def simulate(
     if without:
         model = model.without(without.split(","))
     with console.status(f"Simulating {patients} patients ..."):
-        write_cohort(patients, seed, out, model)
+        write_cohort(patients, seed, out, model, workers=workers)
     console.print(f"{patients} simulated patients: {out / 'cohort.csv'}", markup=False)

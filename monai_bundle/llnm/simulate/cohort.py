@@ -7,10 +7,14 @@ bytes for the same seed. Everything is written to a temporary folder that takes 
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +23,7 @@ from PIL import Image
 
 from llnm.case import FINDINGS, PLANES, View
 from llnm.errors import InputError
-from llnm.simulate.patients import SimulatedPatient, simulate_patient
+from llnm.simulate.patients import simulate_patient
 from llnm.simulate.risk import RiskModel
 
 COLUMNS = (
@@ -53,19 +57,34 @@ def write_cohort(
     out: Path,
     model: RiskModel | None = None,
     progress: Callable[[int], None] | None = None,
+    workers: int = 1,
 ) -> Path:
     """Simulate a cohort into the folder `out` (new or empty) and return its `cohort.csv`.
 
-    Patient i has the seed `seed * 1,000,000 + i`. `progress` is called with the number of patients done. Raises
-    InputError for an impossible number, or a folder that is not empty or cannot be written.
+    Patient i has the seed `seed * 1,000,000 + i`. `progress` is called with the number of patients done. The files are
+    the same however many processes (`workers`) share the work. Raises InputError for an impossible number, or a folder
+    that is not empty or cannot be written.
     """
     if not 1 <= patients <= _SEED_STRIDE:
         raise InputError(f"patients: {patients} is outside 1-{_SEED_STRIDE}; give a number in this range")
     if seed < 0:
         raise InputError(f"seed: {seed} is negative; give 0 or more")
+    if workers < 1:
+        raise InputError(f"workers: {workers} is too few; give 1 or more")
     out = Path(out)
-    with new_folder(out) as unfinished:
-        _write(patients, seed, unfinished, model, progress)
+    with new_folder(out) as unfinished, _shared_among(workers) as each:
+        digits = len(str(patients))
+        names = [f"P{number + 1:0{digits}d}" for number in range(patients)]
+        seeds = [seed * _SEED_STRIDE + number for number in range(patients)]
+        # A model's effects may be a read-only view, which cannot be handed to another process.
+        known = None if model is None else replace(model, effects=dict(model.effects))
+        with (unfinished / "cohort.csv").open("w", newline="", encoding="utf-8") as stream:
+            table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            table.writeheader()
+            for done, row in enumerate(each(partial(_write_patient, folder=unfinished, model=known), names, seeds), 1):
+                table.writerow(row)
+                if progress is not None:
+                    progress(done)
     return out / "cohort.csv"
 
 
@@ -92,21 +111,22 @@ def new_folder(out: Path) -> Iterator[Path]:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write(
-    patients: int, seed: int, folder: Path, model: RiskModel | None, progress: Callable[[int], None] | None
-) -> None:
-    digits = len(str(patients))
-    with (folder / "cohort.csv").open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        for number in range(patients):
-            patient = simulate_patient(seed * _SEED_STRIDE + number, model)
-            table.writerow(_write_patient(patient, f"P{number + 1:0{digits}d}", folder))
-            if progress is not None:
-                progress(number + 1)
+@contextmanager
+def _shared_among(workers: int) -> Iterator[Callable[..., Iterator[dict[str, object]]]]:
+    """`map`, by as many processes; its answers come in the order of the patients."""
+    if workers == 1:
+        yield map
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield partial(pool.map, chunksize=8)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _write_patient(patient: SimulatedPatient, name: str, folder: Path) -> dict[str, object]:
+def _write_patient(name: str, seed: int, folder: Path, model: RiskModel | None) -> dict[str, object]:
+    """Simulate one patient, write the files, give the row of the table."""
+    patient = simulate_patient(seed, model)
     case = patient.case
     row: dict[str, object] = {
         "patient_id": name,
