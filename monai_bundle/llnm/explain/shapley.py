@@ -18,7 +18,7 @@ from llnm.errors import InputError
 from llnm.pipeline import Calibration, Prediction
 from llnm.pipeline.risk import load_tmdl
 from llnm.tmdl import INPUTS, TMDL
-from llnm.tmdl.config import VIEW_INPUTS
+from llnm.tmdl.config import IMAGE_INPUTS, PATCHES, REPORT_TOKENS, VIEW_INPUTS
 
 METHODS = {
     "none": None,
@@ -106,11 +106,19 @@ def _all_absent(inputs: dict[str, torch.Tensor], name: str) -> bool:
 
 
 def _logits(network: TMDL, inputs: dict[str, torch.Tensor], present: Sequence[str], coalitions: Coalitions) -> Floats:
-    """Logit of each coalition of the `present` inputs, the others absent; in batches."""
-    results = []
+    """Logit of each coalition of the `present` inputs, the others absent.
+
+    In batches of coalitions with about as many tokens, since the shorter ones of a batch are padded to the longest.
+    """
+    tokens = np.array(
+        [PATCHES if name in IMAGE_INPUTS else REPORT_TOKENS if name == "report" else 1 for name in present]
+    )
+    order = np.argsort(coalitions @ tokens, kind="stable")
+    found = np.empty(len(coalitions))
     with torch.inference_mode():
         for start in range(0, len(coalitions), BATCH):
-            part = torch.from_numpy(coalitions[start : start + BATCH])
+            places = order[start : start + BATCH]
+            part = torch.from_numpy(coalitions[places])
             batch = {name: tensor.expand(len(part), *tensor.shape[1:]) for name, tensor in inputs.items()}
             for player, name in enumerate(present):
                 removed = ~part[:, player]
@@ -118,5 +126,5 @@ def _logits(network: TMDL, inputs: dict[str, torch.Tensor], present: Sequence[st
                     removed = removed[:, None].expand(-1, inputs["view_mask"].shape[1])
                 already = batch.get(f"{name}_absent")
                 batch[f"{name}_absent"] = removed if already is None else removed | already
-            results.append(network(batch).logits[:, -1].double())
-    return torch.cat(results).numpy()
+            found[places] = network(batch).logits[:, -1].double().numpy()
+    return found
