@@ -24,6 +24,10 @@ PLANES: tuple[Plane, ...] = get_args(Plane)
 STRUCTURES: tuple[Structure, ...] = get_args(Structure)
 # What a TI-RADS reading says of a nodule, yes or no. Infiltrative: ill-defined or spiculated.
 FINDINGS = ("microcalcification", "infiltrative_margin", "markedly_hypoechoic", "taller_than_wide")
+# What the LLNM network is taught to see: these, and what the program measures by itself where masks and spacing are
+# known, that the capsule is nearer than 2.5 mm (where the published rate of metastasis passes 72 %).
+NEAR_CAPSULE_MM = 2.5
+SEEN = (*FINDINGS, "near_capsule")
 
 GreyImage = npt.NDArray[np.float32]
 ColourImage = npt.NDArray[np.uint8]

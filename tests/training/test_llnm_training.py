@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,19 @@ from interrupted import assert_a_kill_changes_nothing
 
 from llnm.errors import InputError
 from llnm.pipeline.risk import load_report_encoder
-from llnm.simulate import write_cohort
+from llnm.simulate import sample_truth, write_cohort
 from llnm.tmdl import preset_config
+from llnm.tmdl.config import IMAGE_INPUTS
 from llnm.training.cohort import cached_tensors
 from llnm.training.llnm import summarise_levels, summarise_sets
-from llnm.training.patients import LeaveOut, RandAbsent, RandMirrorNodule, patient_split, training_transforms
+from llnm.training.patients import (
+    LeaveOut,
+    LoadPatient,
+    RandAbsent,
+    RandMirrorNodule,
+    patient_split,
+    training_transforms,
+)
 from llnm.weights import load_state_dict
 
 
@@ -133,17 +142,32 @@ def test_inputs_are_left_out_as_often_as_stated(ten_patients, features):
     assert bool(whole["view_mask"].all()), "what is drawn from stays whole"
 
 
-def test_a_mirrored_nodule_is_mirrored_in_location_and_texture_alike(ten_patients, features):
+def test_a_mirrored_nodule_is_mirrored_in_all_images_of_its_view_alike(ten_patients, features):
     whole, mirror = patient(ten_patients, features), RandMirrorNodule()
     mirror.set_random_state(1)
     seen = set()
     for _ in range(20):
         changed = mirror(whole)
         for view in range(2):
-            flipped = [torch.equal(changed[name][view], whole[name][view].flip(-1)) for name in ("location", "texture")]
-            assert flipped[0] == flipped[1]
+            flipped = [torch.equal(changed[name][view], whole[name][view].flip(-1)) for name in IMAGE_INPUTS]
+            assert len(set(flipped)) == 1
             seen.add((view, flipped[0]))
     assert len(seen) == 4
+
+
+def test_the_network_is_told_where_the_capsule_is_nearer_than_2_5_mm(ten_patients, features):
+    """As the simulated anatomy has it, but for distances that a pixel could bring to the other side."""
+    load = LoadPatient(preset_config(size="small"), features)
+    seen = set()
+    for item in patient_split(ten_patients, folds=1, validation_share=0.0).training:
+        distance = sample_truth(5_000_000 + int(item.cells["patient_id"][1:]) - 1).measured.capsule_distance_mm
+        if abs(distance - 2.5) > 0.3:
+            assert int(load(item)["findings"][-1]) == (distance < 2.5)
+            seen.add(distance < 2.5)
+    assert seen == {True, False}
+    spacings = {"transverse_spacing_mm": "", "longitudinal_spacing_mm": ""}
+    unknown = load(replace(item, cells={**item.cells, **spacings}))
+    assert int(unknown["findings"][-1]) == -1, "no millimetres without a spacing"
 
 
 def test_an_input_that_does_not_exist_cannot_be_left_out():

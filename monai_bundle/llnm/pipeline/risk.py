@@ -132,10 +132,11 @@ def _of_first(names: Sequence[str], probabilities: torch.Tensor | None) -> dict[
 
 def _findings(network: TMDL, answer: TMDLOutput) -> dict[str, float | None] | None:
     """Of the first of a batch; None for a finding that no reader told the network of."""
-    seen = _of_first(FINDINGS, answer.finding_probabilities)
-    if seen is None or not bool(network.told.any()):
+    seen = _of_first(network.config.seen, answer.finding_probabilities)
+    told = {} if seen is None else dict(zip(network.config.seen, network.told.tolist(), strict=True))
+    if seen is None or not any(told[name] for name in FINDINGS):
         return None
-    return {name: seen[name] if told else None for name, told in zip(FINDINGS, network.told.tolist(), strict=True)}
+    return {name: seen[name] if told[name] else None for name in FINDINGS}
 
 
 def decide(probability: float, interval: tuple[float, float], threshold: float) -> Decision:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from llnm.case import FINDINGS, SEEN
 from llnm.errors import InputError
 
 # The eight inputs, in the order in which contributions are reported.
@@ -45,8 +46,9 @@ class TMDLConfig:
     depth: int = 16
     fusion_depth: int = 4
     image_tokens: Literal["separate", "stacked"] = "separate"
-    # How a patch becomes a token: two convolutions with a GELU between them (as the paper's text has it), or one layer.
-    patch_embedding: Literal["convolutional", "linear"] = "convolutional"
+    # How a patch becomes a token: two convolutions with a GELU between them (as the paper's text has it), the same with
+    # windows that overlap and a layer of the token, or one layer.
+    patch_embedding: Literal["windows", "convolutional", "linear"] = "convolutional"
     # Patches of location and texture on which there is no nodule: left out of attention and pooling, or kept.
     blank_patches: Literal["masked", "kept"] = "masked"
     # Share of the mosaic left out in training: its patches are random places of one margin, fewer say the same.
@@ -70,7 +72,11 @@ class TMDLConfig:
     levels: int = 3
     # Whether a third head says what the views show by themselves (`llnm.case.FINDINGS`), which teaches the embedding.
     finding_head: bool = False
+    # Whether that head also says if the capsule is nearer than 2.5 mm.
+    near_capsule: bool = False
     size: Literal["padded", "resize-crop"] = "padded"
+    # Whether what findings, report, age and sex say by themselves is added to what the head says (`network.DirectWay`).
+    direct: bool = False
     # Age, echogenicity and shape, and the grey levels of the images.
     values: Literal["standardised", "raw"] = "standardised"
     absent_tokens: bool = True
@@ -88,12 +94,21 @@ class TMDLConfig:
             raise InputError(f"TMDL: levels {self.levels} is not possible; give 2 or more, or 0 for no such head")
         if self.finding_head and self.pooling != "inputs":
             raise InputError("TMDL: finding_head needs what each input shows by itself; set pooling='inputs'")
+        if self.direct and self.pooling != "inputs":
+            raise InputError("TMDL: direct needs what each input shows by itself; set pooling='inputs'")
         if self.pooling == "cls" and not self.class_token:
             raise InputError("TMDL: pooling 'cls' needs class_token=True; set it or pool by 'mean'")
+        if self.image_tokens == "stacked" and self.patch_embedding != "linear":
+            raise InputError("TMDL: stacked image tokens need patch_embedding='linear'; set it")
         if self.image_tokens == "stacked" and (self.blank_patches == "masked" or self.margin_dropout > 0):
             raise InputError(
                 "TMDL: stacked image tokens have no blank patches; set blank_patches='kept', margin_dropout=0"
             )
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """What the head of findings tells, in its order; empty without one."""
+        return () if not self.finding_head else SEEN if self.near_capsule else FINDINGS
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` reads them back."""

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from llnm.case import FINDINGS
 from llnm.tmdl.attention import Weights
 from llnm.tmdl.blocks import NORM_EPSILON, FusionBlock, SelfAttentionBlock
 from llnm.tmdl.config import INPUTS, VIEW_INPUTS, TMDLConfig, preset_config
 from llnm.tmdl.embeddings import Embeddings, Tokens, exporting
+
+STANDARD_MOMENTUM = 0.02
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class TMDLOutput:
     """`logits` (B, K); `features` (B, V, width) of each view; `attention`: a mapping for each block, or empty.
 
     `level_logits` (B, levels - 1): of a level above the first, above the second, ..., given metastasis; None without
-    that head. `finding_logits` (B, 4): of each of `llnm.case.FINDINGS`, from the views alone; None without that head.
+    that head. `finding_logits` (B, K): of each of `config.seen`, from the views alone; None without that head.
     """
 
     logits: torch.Tensor
@@ -46,7 +47,7 @@ class TMDLOutput:
 
     @property
     def finding_probabilities(self) -> torch.Tensor | None:
-        """Probability of each of `llnm.case.FINDINGS`, (B, 4); None without that head."""
+        """Probability of each of `config.seen`, (B, K); None without that head."""
         return None if self.finding_logits is None else torch.sigmoid(self.finding_logits)
 
 
@@ -54,6 +55,18 @@ def probabilities_of_levels(logits: torch.Tensor) -> torch.Tensor:
     """Probability of each level, (B, levels), from the logits of exceeding each but the last, (B, levels - 1)."""
     above = torch.sigmoid(logits)
     return -torch.diff(above, dim=1, prepend=torch.ones_like(above[:, :1]), append=torch.zeros_like(above[:, :1]))
+
+
+def parameter_groups(network: nn.Module, direct_decay: float) -> list[dict[str, Any]]:
+    """Groups for an optimiser: the many weights of the inputs' direct way decay by `direct_decay`, the rest as usual.
+
+    Without it they fit the noise of a few thousand labels, as a regression without penalty does.
+    """
+    plain: Any = getattr(network, "module", network)
+    direct = [] if plain.direct is None else [plain.direct.inputs.weight]
+    known = {id(parameter) for parameter in direct}
+    rest = [parameter for parameter in plain.parameters() if id(parameter) not in known]
+    return [{"params": rest}, *([{"params": direct, "weight_decay": direct_decay}] if direct else [])]
 
 
 class OrdinalHead(nn.Module):
@@ -75,6 +88,33 @@ class OrdinalHead(nn.Module):
         return logits
 
 
+class DirectWay(nn.Module):
+    """What each finding, the report, age and sex say of the metastasis by themselves: weights that are added up.
+
+    Most of what is known of a patient adds up, and few patients suffice to learn such weights; the way through the
+    blocks is then left what does not add up. The views speak by their findings alone, each by its probability, and the
+    metastasis does not teach what these look like: of patients it knows the network would soon see what it needs. The
+    report's weights are many and need a strong decay in training (`parameter_groups`).
+    """
+
+    # So that the weight of a finding that matters is of the order of the others.
+    SCALE = 4.0
+
+    def __init__(self, inputs: int, findings: int, config: TMDLConfig) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.inputs = nn.Linear(inputs, config.logits)
+        nn.init.zeros_(self.inputs.weight)
+        self.findings = nn.Linear(findings, config.logits, bias=False) if findings else None
+
+    def forward(self, shown: torch.Tensor, findings: torch.Tensor | None) -> torch.Tensor:
+        """Logits (B, K) of what report, age and sex show (B, inputs) and of how probable findings are (B, findings)."""
+        logits: torch.Tensor = self.inputs(self.dropout(shown))
+        if self.findings is not None and findings is not None:
+            logits = logits + self.SCALE * self.findings(findings.detach())
+        return logits
+
+
 class TMDL(nn.Module):
     """The network, built from a `TMDLConfig`; `TMDL.from_preset` names the usual ones."""
 
@@ -84,6 +124,7 @@ class TMDL(nn.Module):
         super().__init__()
         self.config = config = config or TMDLConfig()
         self.embeddings = Embeddings(config)
+        self.token_dropout = nn.Dropout(config.dropout)
         self.fusion = nn.ModuleList(FusionBlock(config) for _ in range(config.fusion_depth))
         self.joint = nn.ModuleList(SelfAttentionBlock(config) for _ in range(config.depth - config.fusion_depth))
         self.norm = nn.LayerNorm(config.width, eps=NORM_EPSILON)
@@ -102,10 +143,14 @@ class TMDL(nn.Module):
         self.level_head = OrdinalHead(config.width, config.levels) if config.levels else None
         # It sees the view's own inputs (which stand first) as they were embedded: no word of the report reaches it.
         self._of_view = 2 * len(VIEW_INPUTS) * config.width
-        self.finding_head = nn.Linear(self._of_view, len(FINDINGS)) if config.finding_head else None
+        # What is shown, brought to one scale: a rare trait is soon learnt, too, and decay means the same for all.
+        self.standard = nn.BatchNorm1d(inputs, affine=False, momentum=STANDARD_MOMENTUM) if config.direct else None
+        seen = len(config.seen)
+        self.finding_head = nn.Linear(self._of_view, seen) if seen else None
+        self.direct = DirectWay(inputs - self._of_view, seen, config) if config.direct else None
         if config.finding_head:
-            # Of which findings readers told anything in training; of the others the head says nothing.
-            self.register_buffer("told", torch.zeros(len(FINDINGS), dtype=torch.bool))
+            # Of which findings anything was told in training; of the others the head says nothing.
+            self.register_buffer("told", torch.zeros(seen, dtype=torch.bool))
 
     @classmethod
     def from_preset(cls, preset: str = "default", size: str = "base", **changes: Any) -> TMDL:
@@ -134,6 +179,7 @@ class TMDL(nn.Module):
         if not (attention or exporting()):
             some = self.training and self.config.blank_patches == "masked"
             image, text = image.compact(self.config.most_patches if some else None), text.compact()
+        image, text = (tokens.with_values(self.token_dropout(tokens.values)) for tokens in (image, text))
         embedded = None if self.join is None else image.joined(text).mean_and_largest_of_inputs()
         tokens, weights = self._encode(image, text, attention)
         features = self._pool(tokens, embedded).view(patients, views, -1)
@@ -141,20 +187,51 @@ class TMDL(nn.Module):
         if view_mask is None:
             view_mask = torch.ones(patients, views, dtype=torch.bool, device=features.device)
         share = (view_mask / view_mask.sum(dim=1, keepdim=True).clamp(min=1)).to(features.dtype).unsqueeze(-1)
+        shown = None if embedded is None else self._standardised(self._of_both_views(embedded, share))
+        findings = self._findings(shown)
+        logits = self._of_views(self.head, features, share)
+        if self.direct is not None and shown is not None:
+            logits = logits + self.direct(shown[:, self._of_view :], self._told_probabilities(findings))
         return TMDLOutput(
-            self._of_views(self.head, features, share),
+            logits,
             features,
             tuple(weights),
             None if self.level_head is None else self._of_views(self.level_head, features, share),
-            self._findings(embedded, share),
+            findings,
         )
 
-    def _findings(self, embedded: torch.Tensor | None, share: torch.Tensor) -> torch.Tensor | None:
-        if self.finding_head is None or embedded is None:
+    def _of_both_views(self, embedded: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        """What the views (B * V, inputs * 2 * width) show together, (B, inputs * 2 * width).
+
+        The mean of their means, and the largest of their largest: the point nearest to the capsule lies in one of them.
+        Who does not ask for it takes the mean of both. `share` (B, V, 1): 0 of a view that does not exist.
+        """
+        patients, views, _ = share.shape
+        if not self.config.near_capsule:
+            return (embedded.view(patients, views, -1) * share).sum(dim=1)
+        mean, largest = embedded.view(patients, views, len(INPUTS), 2, -1).unbind(dim=3)
+        share = share[..., None]
+        largest = largest.masked_fill(share == 0, float("-inf")).amax(dim=1)
+        return torch.stack(((mean * share).sum(dim=1), largest), dim=2).flatten(1)
+
+    def _standardised(self, shown: torch.Tensor) -> torch.Tensor:
+        """What is shown on the scale of the patients trained on; one patient alone teaches no scale."""
+        if self.standard is None:
+            return shown
+        if self.training and len(shown) == 1:
+            return nn.functional.batch_norm(shown, self.standard.running_mean, self.standard.running_var)
+        found: torch.Tensor = self.standard(shown)
+        return found
+
+    def _findings(self, shown: torch.Tensor | None) -> torch.Tensor | None:
+        if self.finding_head is None or shown is None:
             return None
-        shown = embedded[:, : self._of_view].view(*share.shape[:2], -1)
-        logits: torch.Tensor = self.finding_head((shown * share).sum(dim=1))
+        logits: torch.Tensor = self.finding_head(shown[:, : self._of_view])
         return logits
+
+    def _told_probabilities(self, findings: torch.Tensor | None) -> torch.Tensor | None:
+        """Probability of each finding, 0 of those that no reader told of: what the head says of these is nothing."""
+        return None if findings is None else torch.sigmoid(findings) * self.told
 
     def _of_views(self, head: nn.Module, features: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
         """What `head` says of a patient: of the mean of the views' features, or the mean of what it says of each."""

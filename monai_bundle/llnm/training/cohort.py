@@ -27,6 +27,7 @@ from llnm.tmdl import TMDLConfig
 # A network's outline differs from the true one: each patient is cached with the given masks and with disturbed ones.
 VARIANTS = 3
 LARGEST_DISTURBANCE = 0.12
+CAPSULE_DISTANCE = "capsule_distance_mm"
 
 
 # Of a row, what the features of its views depend on: not who it is, nor its label.
@@ -38,9 +39,10 @@ def cached_tensors(
 ) -> dict[str, torch.Tensor]:
     """The eight inputs of one patient and what is absent, those of the views from `cache` or made anew.
 
-    Feature images (variant, plane, 1, 224, 224) uint8, their values (variant, plane); report vectors (50, 768) in half
-    precision; age and sex. What is cached is known by the content of the views' files, by what of the configuration it
-    depends on, and by the seed, not by a name: two cohorts that differ in their labels or reports alone share it.
+    Feature images (variant, plane, 1, 224, 224) uint8, their values (variant, plane); the distance of nodule and
+    capsule in mm (plane,), NaN where it is not known; report vectors (50, 768) in half precision; age and sex. What is
+    cached is known by the content of the views' files, by what of the configuration it depends on, and by the seed, not
+    by a name: two cohorts that differ in their labels or reports alone share it.
     """
     known = {column: row.get(column, "") for column in _COLUMNS}
     path = cache / f"{fingerprint(known, folder, config.size, str(seed))}.npz"
@@ -76,7 +78,9 @@ def _view_tensors(case: Case, config: TMDLConfig, seed: int) -> dict[str, np.nda
         for index, plane in enumerate(PLANES):
             if plane in usable:
                 _fill(out, (variant, index), usable[plane], config, rng)
-    return out | {"view_mask": np.array([plane in usable for plane in PLANES])}
+    distances = [usable[plane].features.capsule_distance_mm if plane in usable else None for plane in PLANES]
+    known = np.array([np.nan if distance is None else distance for distance in distances], np.float32)
+    return out | {"view_mask": np.array([plane in usable for plane in PLANES]), CAPSULE_DISTANCE: known}
 
 
 def _fill(

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from monai.data import DataLoader, Dataset
 
-from llnm.case import FINDINGS
+from llnm.case import SEEN
 from llnm.errors import InputError
 from llnm.evaluation.calibration import (
     LogitLine,
@@ -60,6 +60,9 @@ RECORDED = (
     "max_epochs",
     "batch_size",
     "learning_rate",
+    "weight_decay",
+    "direct_decay",
+    "average_epochs",
 )
 
 
@@ -157,10 +160,11 @@ def score_patients(
         leaving.set_random_state(absent_seed)
         transforms = [*transforms.transforms, leaving]
     loader = DataLoader(Dataset(list(items), transforms), batch_size=batch)
-    found: dict[str, list[torch.Tensor]] = {"probability": [], "levels": [], "findings": [], "complete": []}
+    columns = ("probability", "levels", "findings", "stated", "complete")
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in columns}
     with torch.inference_mode():
         for prepared in loader:
-            inputs, _ = prepare_batch(prepared)
+            inputs, labels = prepare_batch(prepared)
             answer = network(inputs)
             found["probability"].append(answer.probability)
             found["complete"].append(is_complete(inputs))
@@ -168,6 +172,7 @@ def score_patients(
                 found["levels"].append(answer.level_probabilities)
             if answer.finding_probabilities is not None:
                 found["findings"].append(answer.finding_probabilities)
+                found["stated"].append(labels[:, 2:])
     table = pd.DataFrame(
         {
             "patient_id": [item.cells["patient_id"] for item in items],
@@ -180,8 +185,9 @@ def score_patients(
         table[[f"level_{name}" for name in LEVELS]] = torch.cat(found["levels"]).numpy()
         table["level"] = [LEVELS[item.level] if item.level >= 0 else "" for item in items]
     if found["findings"]:
-        table[[f"seen_{name}" for name in FINDINGS]] = torch.cat(found["findings"]).numpy()
-        table[list(FINDINGS)] = np.array([item.findings for item in items])
+        seen = list(network.config.seen)
+        table[[f"seen_{name}" for name in seen]] = torch.cat(found["findings"]).numpy()
+        table[seen] = torch.cat(found["stated"]).numpy().astype(int)[:, : len(seen)]
     if items and "true_probability" in items[0].cells:
         table["true_probability"] = [float(item.cells["true_probability"]) for item in items]
     return table
@@ -235,7 +241,7 @@ def summarise_findings(scores: pd.DataFrame) -> Mapping[str, Any]:
     Empty without such a head; a finding that all or none of them have is left out.
     """
     found = {}
-    for name in FINDINGS if f"seen_{FINDINGS[0]}" in scores else ():
+    for name in (name for name in SEEN if f"seen_{name}" in scores):
         stated = scores[scores[name] >= 0]
         label = stated[name].to_numpy() == 1
         if 0 < label.sum() < len(label):

@@ -60,7 +60,7 @@ class MetastasisLoss(nn.Module):
         self.level_weight, self.finding_weight = level_weight, finding_weight
 
     def forward(self, found: TMDLOutput, label: torch.Tensor) -> torch.Tensor:
-        """Loss of the network's answer against `label` (B, 6): LLNM 0 or 1, level or -1, each finding 0, 1 or -1."""
+        """Loss of the network's answer against `label` (B, 7): LLNM 0 or 1, level or -1, each finding 0, 1 or -1."""
         loss: torch.Tensor = nn.functional.binary_cross_entropy_with_logits(
             found.logits[:, -1], label[:, 0], pos_weight=cast("torch.Tensor", self.positive_weight)
         )
@@ -70,7 +70,7 @@ class MetastasisLoss(nn.Module):
             above = (level > places).to(loss.dtype)
             loss = loss + self.level_weight * _where_known(found.level_logits, above, level >= 0)
         if found.finding_logits is not None:
-            stated = label[:, 2:]
+            stated = label[:, 2 : 2 + found.finding_logits.shape[1]]
             loss = loss + self.finding_weight * _where_known(found.finding_logits, stated.clamp(min=0), stated >= 0)
         return loss
 

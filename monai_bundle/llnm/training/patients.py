@@ -17,19 +17,19 @@ import pandas as pd
 import torch
 from monai.transforms import Compose, RandomizableTransform, Transform
 
+from llnm.case import FINDINGS, NEAR_CAPSULE_MM
 from llnm.cohort import read_clinical, read_table, rows
 from llnm.errors import InputError
 from llnm.staging import LEVELS
 from llnm.tmdl import TMDL, TMDLConfig
 from llnm.tmdl.config import IMAGE_INPUTS, INPUTS, VIEW_INPUTS, InputName
-from llnm.training.cohort import VARIANTS, cached_tensors
+from llnm.training.cohort import CAPSULE_DISTANCE, VARIANTS, cached_tensors
 
 Tensors = dict[str, torch.Tensor]
 LABEL, LEVEL, FOUND = "llnm", "level", "findings"
 UNKNOWN = -1
 # What is cached once a variant of the outlines; the rest is the same for all.
 _PER_VARIANT = (*VIEW_INPUTS, "location_absent", "echogenicity_absent")
-_MIRRORED = ("location", "texture")
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,14 @@ def patient_split(
 
 
 def told_findings(items: Sequence[PatientItem], network: TMDL) -> TMDL:
-    """`network`, with a note of which findings the readers of `items` (or of an earlier training) told anything."""
+    """`network`, with a note of which findings the readers of `items` (or of an earlier training) told anything.
+
+    The nearness of the capsule is measured, not told.
+    """
     if network.finding_head is not None:
         stated = torch.tensor([item.findings for item in items]) != UNKNOWN
-        network.told |= stated.any(dim=0)
+        measured = torch.ones(len(network.config.seen) - len(FINDINGS), dtype=torch.bool)
+        network.told |= torch.cat((stated.any(dim=0), measured))
     return network
 
 
@@ -118,7 +122,10 @@ class LoadPatient(Transform):
     def __call__(self, item: PatientItem) -> Tensors:
         """Inputs of the patient (an axis of variants first where outlines matter) with what is known of the patient."""
         tensors = cached_tensors(item.cells, item.folder, self.config, self.cache, item.seed)
-        labels = {LABEL: float(item.label), LEVEL: item.level, FOUND: item.findings}
+        distances = tensors.pop(CAPSULE_DISTANCE)
+        known = distances[~distances.isnan()]
+        near = int(known.min() < NEAR_CAPSULE_MM) if len(known) else UNKNOWN
+        labels = {LABEL: float(item.label), LEVEL: item.level, FOUND: (*item.findings, near)}
         return tensors | {name: torch.tensor(value) for name, value in labels.items()}
 
 
@@ -140,14 +147,14 @@ class ChooseOutline(RandomizableTransform):
 
 
 class RandMirrorNodule(RandomizableTransform):
-    """Location and texture of each view mirrored left to right, half the time: a left lobe is a right one mirrored."""
+    """The images of each view mirrored left to right, half the time: a left lobe is a right one mirrored."""
 
     def __call__(self, data: Tensors) -> Tensors:
         """Inputs, perhaps mirrored."""
         changed = dict(data)
         for view in range(len(data["view_mask"])):
             if self.R.random() < 0.5:
-                for name in _MIRRORED:
+                for name in IMAGE_INPUTS:
                     changed[name] = torch.stack(
                         [image.flip(-1) if index == view else image for index, image in enumerate(changed[name])]
                     )
@@ -233,7 +240,7 @@ def scoring_transforms(config: TMDLConfig, cache: str | Path, left_out: Sequence
 def prepare_batch(
     batch: Tensors, device: Any = None, non_blocking: bool = False, **_: Any
 ) -> tuple[Tensors, torch.Tensor]:
-    """Inputs of TMDL, and the labels (B, 6): LLNM 0 or 1, the level or -1, each finding 0, 1 or -1; on `device`."""
+    """Inputs of TMDL, and the labels (B, 7): LLNM 0 or 1, the level or -1, each of `SEEN` 0, 1 or -1; on `device`."""
     moved = {name: value.to(device, non_blocking=non_blocking) for name, value in batch.items()}
     known = [moved.pop(name).float() for name in (LABEL, LEVEL, FOUND)]
     labels = torch.cat([value.view(len(value), -1) for value in known], dim=1)

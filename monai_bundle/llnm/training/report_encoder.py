@@ -277,8 +277,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Train the small bilingual report encoder.")
     parser.add_argument("--out", type=Path, required=True, help="new or empty folder")
-    parser.add_argument("--sentences", type=int, default=6_000, help="simulated reports to learn from")
-    parser.add_argument("--steps", type=int, default=750, help="training steps")
+    parser.add_argument("--sentences", type=int, default=8_000, help="simulated reports to learn from")
+    parser.add_argument("--steps", type=int, default=1_500, help="training steps")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(arguments)
     try:
