@@ -58,10 +58,11 @@ server: setup setup-server demo/study/cases.csv
 	.venv-server/bin/python -m server --studies demo/study
 
 # The first two wait much for processes of their own, so they run side by side; the core's tests then take as many
-# processes as there are cores, each with one thread, so that they do not wait for one another.
+# processes as there are cores, each with one thread, so that they do not wait for one another, and a file to a process,
+# so that what its tests share is made once.
 test: setup setup-slicer setup-server
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-slicer test-server
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # Real server processes, an Orthanc (Debian: orthanc, orthanc-dicomweb) and slicer-core.
 test-server: setup-server setup-slicer
@@ -75,7 +76,7 @@ test-slicer: setup setup-slicer setup-server
 # The core on numpy 1.26 and pydicom 2.4, in the server's environment; the two tests left out read example files that
 # only ship with pydicom 3, and run in `make test`.
 test-oldest: setup-server
-	OMP_NUM_THREADS=1 .venv-server/bin/python -m pytest --numprocesses auto tests/imaging tests/features tests/report tests/cli \
+	OMP_NUM_THREADS=1 .venv-server/bin/python -m pytest --numprocesses auto --dist loadfile tests/imaging tests/features tests/report tests/cli \
 	  --deselect tests/imaging/test_dicom_reading.py::test_the_same_frame_as_ybr_jpeg_and_as_jpeg_2000_looks_the_same \
 	  --deselect tests/imaging/test_doppler.py::test_real_power_doppler_is_found_and_real_bmode_with_a_blue_banner_is_not
 
