@@ -61,7 +61,7 @@ server: setup setup-server demo/study/cases.csv
 # processes as there are cores, each with one thread, so that they do not wait for one another, and a file to a process,
 # so that what its tests share is made once.
 test: setup setup-slicer setup-server
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-slicer test-server
+	$(MAKE) --no-print-directory --jobs=2 test-slicer test-server
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # Real server processes, an Orthanc (Debian: orthanc, orthanc-dicomweb) and slicer-core.
