@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from llnm.errors import InputError
-from llnm.tmdl import TMDL, parameter_groups
+from llnm.tmdl import TMDL
+from llnm.training.workflow import decay_groups
 
 CHOICES = {"direct": True, "near_capsule": True, "patch_embedding": "windows"}
 
@@ -80,13 +81,18 @@ def test_what_is_nearest_in_either_view_counts(some_inputs):
 
 def test_every_parameter_is_trained_once_and_the_many_weights_decay_apart():
     network = TMDL.from_preset("default", "small", **CHOICES)
-    rest, direct = parameter_groups(network, 2.0)
+    rest, direct = decay_groups(network, 2.0)
     assert direct["params"] == [network.direct.inputs.weight] and direct["weight_decay"] == 2.0
     trained = [id(parameter) for group in (rest, direct) for parameter in group["params"]]
     assert sorted(trained) == sorted(map(id, network.parameters()))
-    assert len(parameter_groups(TMDL.from_preset("paper", "small"), 2.0)) == 1
+    assert len(decay_groups(TMDL.from_preset("paper", "small"), 2.0)) == 1
 
 
 def test_it_needs_what_each_input_shows_by_itself():
     with pytest.raises(InputError, match="direct.*pooling='inputs'"):
         TMDL.from_preset("default", "small", pooling="mean", finding_head=False, direct=True)
+
+
+def test_nearness_of_the_capsule_needs_the_head_that_tells_it():
+    with pytest.raises(InputError, match="near_capsule.*finding_head=True"):
+        TMDL.from_preset("default", "small", finding_head=False, near_capsule=True)

@@ -22,7 +22,7 @@ def simulate(
     effects: Annotated[
         Path | None, typer.Option(help="JSON file with other sizes of effects: {effect: change of the logit}.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that share the work; the cohort is the same.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work; the cohort is the same.")] = 1,
 ) -> None:
     """Write simulated patients: two views, masks, report, age, sex, metastasis, nodes and the true probability."""
     from llnm.simulate import RiskModel, write_cohort

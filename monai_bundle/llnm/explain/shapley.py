@@ -110,9 +110,8 @@ def _logits(network: TMDL, inputs: dict[str, torch.Tensor], present: Sequence[st
 
     In batches of coalitions with about as many tokens, since the shorter ones of a batch are padded to the longest.
     """
-    tokens = np.array(
-        [PATCHES if name in IMAGE_INPUTS else REPORT_TOKENS if name == "report" else 1 for name in present]
-    )
+    many: dict[str, int] = {**dict.fromkeys(IMAGE_INPUTS, PATCHES), "report": REPORT_TOKENS}
+    tokens = np.array([many.get(name, 1) for name in present])
     order = np.argsort(coalitions @ tokens, kind="stable")
     found = np.empty(len(coalitions))
     with torch.inference_mode():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -113,11 +114,16 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _shared_among(workers: int) -> Iterator[Callable[..., Iterator[dict[str, object]]]]:
-    """`map`, by as many processes; its answers come in the order of the patients."""
+    """`map`, by as many processes; its answers come in the order of the patients.
+
+    Not `llnm.cohort.parallel`, whose answers come as they are done, by an extra that a simulation does without.
+    """
     if workers == 1:
         yield map
         return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    # Ctrl-C reaches every process of the terminal: this one alone answers it, and ends the others.
+    ignore = (signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), *ignore)
     try:
         yield partial(pool.map, chunksize=8)
     finally:

@@ -4,6 +4,6 @@ Comes in: word vectors, feature images and single values. Goes out: logits, pool
 """
 
 from llnm.tmdl.config import INPUTS, TMDLConfig, preset_config
-from llnm.tmdl.network import TMDL, TMDLOutput, parameter_groups
+from llnm.tmdl.network import TMDL, TMDLOutput
 
-__all__ = ["INPUTS", "TMDL", "TMDLConfig", "TMDLOutput", "parameter_groups", "preset_config"]
+__all__ = ["INPUTS", "TMDL", "TMDLConfig", "TMDLOutput", "preset_config"]

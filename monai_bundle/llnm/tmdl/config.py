@@ -94,6 +94,8 @@ class TMDLConfig:
             raise InputError(f"TMDL: levels {self.levels} is not possible; give 2 or more, or 0 for no such head")
         if self.finding_head and self.pooling != "inputs":
             raise InputError("TMDL: finding_head needs what each input shows by itself; set pooling='inputs'")
+        if self.near_capsule and not self.finding_head:
+            raise InputError("TMDL: near_capsule is told by the head of findings; set finding_head=True")
         if self.direct and self.pooling != "inputs":
             raise InputError("TMDL: direct needs what each input shows by itself; set pooling='inputs'")
         if self.pooling == "cls" and not self.class_token:

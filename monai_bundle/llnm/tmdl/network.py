@@ -57,18 +57,6 @@ def probabilities_of_levels(logits: torch.Tensor) -> torch.Tensor:
     return -torch.diff(above, dim=1, prepend=torch.ones_like(above[:, :1]), append=torch.zeros_like(above[:, :1]))
 
 
-def parameter_groups(network: nn.Module, direct_decay: float) -> list[dict[str, Any]]:
-    """Groups for an optimiser: the many weights of the inputs' direct way decay by `direct_decay`, the rest as usual.
-
-    Without it they fit the noise of a few thousand labels, as a regression without penalty does.
-    """
-    plain: Any = getattr(network, "module", network)
-    direct = [] if plain.direct is None else [plain.direct.inputs.weight]
-    known = {id(parameter) for parameter in direct}
-    rest = [parameter for parameter in plain.parameters() if id(parameter) not in known]
-    return [{"params": rest}, *([{"params": direct, "weight_decay": direct_decay}] if direct else [])]
-
-
 class OrdinalHead(nn.Module):
     """One score and increasing cut points: logits of exceeding each level but the last (Cao et al. 2020, CORAL).
 
@@ -94,7 +82,7 @@ class DirectWay(nn.Module):
     Most of what is known of a patient adds up, and few patients suffice to learn such weights; the way through the
     blocks is then left what does not add up. The views speak by their findings alone, each by its probability, and the
     metastasis does not teach what these look like: of patients it knows the network would soon see what it needs. The
-    report's weights are many and need a strong decay in training (`parameter_groups`).
+    report's weights are many and need a strong decay in training (`llnm.training.workflow.decay_groups`).
     """
 
     # So that the weight of a finding that matters is of the order of the others.

@@ -71,7 +71,7 @@ class Accuracy:
     statements: float
 
 
-def build_tokenizer(reports: list[str]) -> Tokenizer:
+def build_tokenizer(texts: list[str]) -> Tokenizer:
     """A WordPiece tokenizer of the reports: lower case, one token a Chinese character, every ASCII character known.
 
     Its words are the words of the reports; their beginnings, their endings and all characters are the pieces of other
@@ -80,10 +80,8 @@ def build_tokenizer(reports: list[str]) -> Tokenizer:
     """
     reader = _reader(WordPiece(unk_token=UNKNOWN))
     counts: Counter[str] = Counter()
-    for report in reports:
-        counts.update(
-            word for word, _ in reader.pre_tokenizer.pre_tokenize_str(reader.normalizer.normalize_str(report))
-        )
+    for text in texts:
+        counts.update(word for word, _ in reader.pre_tokenizer.pre_tokenize_str(reader.normalizer.normalize_str(text)))
     signs = [sign for sign in string.printable.lower() if not sign.isspace()]
     pieces = [f"##{sign}" for sign in string.ascii_lowercase + string.digits]
     common = sorted(counts, key=lambda word: (-counts[word], word))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,9 +51,26 @@ def parameter_groups(network: torch.nn.Module, learning_rate: float, encoder_rat
     """
     plain: Any = getattr(network, "module", network)
     encoder = list(plain.encoder.parameters())
-    known = {id(parameter) for parameter in encoder}
-    rest = [parameter for parameter in plain.parameters() if id(parameter) not in known]
+    rest = _others(plain, encoder)
     return [{"params": encoder, "lr": learning_rate * encoder_rate}, {"params": rest, "lr": learning_rate}]
+
+
+def decay_groups(network: torch.nn.Module, direct_decay: float) -> list[dict[str, Any]]:
+    """Groups for an optimiser of TMDL: the many weights of its direct way decay by `direct_decay`, the rest as usual.
+
+    Without it they fit the noise of a few thousand labels, as a regression without penalty does.
+    """
+    plain: Any = getattr(network, "module", network)
+    if plain.direct is None:
+        return [{"params": list(plain.parameters())}]
+    direct = [plain.direct.inputs.weight]
+    return [{"params": _others(plain, direct)}, {"params": direct, "weight_decay": direct_decay}]
+
+
+def _others(network: torch.nn.Module, some: Sequence[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
+    """The parameters of `network` but `some` of them."""
+    known = {id(parameter) for parameter in some}
+    return [parameter for parameter in network.parameters() if id(parameter) not in known]
 
 
 class EpochSeed:
