@@ -2,12 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 from scipy.special import logit
 
 from llnm import Case, predict
+from llnm.case import PLANES
 from llnm.errors import InputError
 from llnm.explain import contributions, heat_maps
+from llnm.explain.heat import distance_of_the_rest, furthest_mm
+from llnm.features import capsule_distance
+from llnm.features.network_images import PATCH_PX, PATCHES, on_frame
 from llnm.pipeline import Calibration
 from llnm.pipeline.calibration import Conformal, shipped_calibration
 from llnm.pipeline.result import as_result
@@ -77,3 +82,22 @@ def test_the_heat_lies_on_the_nodule_and_is_what_covering_it_changes(prediction)
         assert 0 < heat.max() < 1
         assert not heat[ndimage.distance_transform_edt(~nodule) > 30].any()
     assert np.median(maps["transverse"][prediction.views["transverse"].nodule]) > 0
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_what_is_left_of_a_covered_nodule_is_as_far_from_the_capsule_as_its_mask(prediction, plane):
+    """Row by row of patches, and all of those that hold a nearest place."""
+    view, index = prediction.views[plane], PLANES.index(plane)
+    location = prediction.risk.inputs["location"][0, index, 0]
+    of_patch = location.view(PATCHES, PATCH_PX, PATCHES, PATCH_PX).amax(dim=(1, 3))
+    nearest = (of_patch == of_patch.max()).float()
+    row_by_row = [torch.eye(PATCHES)[row][:, None].expand(-1, PATCHES) for row in of_patch.amax(dim=1).nonzero()[:, 0]]
+    for patches in (nearest, *row_by_row):
+        cover = patches.repeat_interleave(PATCH_PX, 0).repeat_interleave(PATCH_PX, 1)
+        rest = view.nodule & (on_frame(cover.numpy(), view.nodule) == 0)
+        expected = capsule_distance(rest, view.gland, view.spacing_mm).distance
+        covered = (location * (1 - cover)).expand(1, 2, 1, -1, -1)
+        found = distance_of_the_rest(prediction.risk.inputs, covered, index, furthest_mm(view))
+        assert float(found) == pytest.approx(expected, abs=1e-3)
+        if patches is nearest:
+            assert expected > view.features.capsule_distance_mm

@@ -1,15 +1,20 @@
 """The way of one patient, from Python: what holds whatever the weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from llnm import Case, UltrasoundImage, View, load_image, predict, segment
 from llnm.errors import InputError
-from llnm.pipeline.risk import decide
+from llnm.features import capsule_distance
+from llnm.pipeline.risk import decide, is_complete, view_inputs
 from llnm.pipeline.views import MeasuredView, measure_view
 from llnm.simulate import simulate_patient
 from llnm.simulate.other_organs import simulate_other_organ
+from llnm.tmdl import preset_config
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +185,24 @@ def test_what_a_view_says_it_measured_is_what_the_network_sees(patient):
     risk = predict(patient).risk
     assert float(risk.inputs["shape"][0, 1]) == pytest.approx(measured.features.aspect_ratio)
     assert bool(risk.inputs["view_mask"].all())
+
+
+def test_the_network_is_given_the_distance_of_the_outline_it_sees(patient):
+    """Of each view and outline in millimetres; below 0 without a spacing, which makes the patient an incomplete one."""
+    views = {plane: measure_view(view, judged=False) for plane, view in patient.views.items()}
+    config, given = preset_config(size="small"), {plane: view.nodule for plane, view in views.items()}
+    found = view_inputs(config, views, given, 0)
+    assert found["capsule_distance"][0].tolist() == pytest.approx(
+        [view.features.capsule_distance_mm for view in views.values()]
+    )
+    grown = {plane: ndimage.binary_dilation(mask, iterations=4) for plane, mask in given.items()}
+    nearer = view_inputs(config, views, grown, 0)["capsule_distance"][0].tolist()
+    expected = [capsule_distance(grown[plane], view.gland, view.spacing_mm).distance for plane, view in views.items()]
+    assert nearer == pytest.approx(expected)
+    unknown = {
+        plane: View(plane, replace(view.image, spacing_mm=None), view.masks) for plane, view in patient.views.items()
+    }
+    measured = {plane: measure_view(view, judged=False) for plane, view in unknown.items()}
+    without = view_inputs(config, measured, given, 0)
+    assert (without["capsule_distance"] < 0).all()
+    assert bool(is_complete(found)) and not bool(is_complete(without))

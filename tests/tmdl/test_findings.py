@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from llnm.case import FINDINGS
+from llnm.case import FINDINGS, SEEN
 from llnm.cohort import problems, read_clinical
 from llnm.errors import InputError
 from llnm.simulate.patients import sample_truth, simulate_patient
@@ -25,7 +25,7 @@ def test_no_word_of_the_report_reaches_the_findings(some_inputs):
     other = inputs | {"report": torch.randn_like(inputs["report"]), "age": inputs["age"] + 20, "sex": 1 - inputs["sex"]}
     with torch.inference_mode():
         first, second = network(inputs), network(other)
-    assert first.finding_logits.shape == (3, len(FINDINGS))
+    assert first.finding_logits.shape == (3, len(SEEN))
     torch.testing.assert_close(first.finding_logits, second.finding_logits)
     assert not torch.allclose(first.logits, second.logits)
 
@@ -82,7 +82,10 @@ def test_simulated_readers_and_detailed_reports_say_the_same():
 
 
 def test_only_findings_that_a_reader_told_of_are_noted(tmp_path):
-    """A cohort whose readers say nothing of the margin leaves the network silent on it, trained further or not."""
+    """A cohort whose readers say nothing of the margin leaves the network silent on it, trained further or not.
+
+    The nearness of the capsule, which stands last, is measured and needs no reader.
+    """
 
     def items(**cells):
         rows = [ROW | {"patient_id": f"P{number}", "llnm": str(number % 2)} | cells for number in range(10)]
@@ -90,9 +93,9 @@ def test_only_findings_that_a_reader_told_of_are_noted(tmp_path):
         return patient_split(tmp_path / "cohort.csv", folds=1).training
 
     network = told_findings(items(microcalcification="1", taller_than_wide="0"), TMDL.from_preset(size="small"))
-    assert network.told.tolist() == [True, False, False, True]
+    assert network.told.tolist() == [True, False, False, True, True]
     told_findings(items(infiltrative_margin="1"), network)
-    assert network.told.tolist() == [True, True, False, True]
+    assert network.told.tolist() == [True, True, False, True, True]
     again = TMDL.from_preset(size="small")
     again.load_state_dict(network.state_dict())
     assert again.told.tolist() == network.told.tolist()

@@ -29,6 +29,7 @@ from llnm.evaluation.scores import Bools, Floats, Scores
 from llnm.segmentation.encoder import EfficientNetLiteEncoder
 from llnm.segmentation.out_of_distribution import encoder_features, nodule_encoder
 from llnm.tmdl import preset_config
+from llnm.tmdl.direct import nearness
 from llnm.training.patients import PatientItem, PatientSplit, scoring_transforms
 from llnm.weights import weights_file
 
@@ -73,12 +74,19 @@ def columns_of(items: Sequence[PatientItem], cache: Path) -> dict[str, Floats]:
         views = inputs["view_mask"].numpy()
         texture, location = (inputs[name].float().numpy()[views, 0] / 255 for name in ("texture", "location"))
         rows["deep"].append(np.mean([_deep(encoder, image) for image in texture], axis=0))
-        rows["location"].append(np.array([location.max(), location[location > 0].mean() if location.any() else 0.0]))
+        rows["location"].append(_location(inputs, location))
         rows["values"].append(np.stack([inputs[name].numpy()[views].mean() for name in ("echogenicity", "shape")]))
         words = inputs["report"].float().numpy()[inputs["report_mask"].numpy()]
         rows["report"].append(words.mean(axis=0) if len(words) else np.zeros(inputs["report"].shape[1]))
         rows["clinic"].append(np.array([float(inputs["age"]), float(inputs["sex"]), _largest_mm(item)]))
     return {name: np.stack(values).astype(float) for name, values in rows.items()}
+
+
+def _location(inputs: Mapping[str, torch.Tensor], location: Floats) -> Floats:
+    """Largest and mean CPDT, and the steps of the distance to the capsule in mm that TMDL sees, too."""
+    batch = {name: inputs[name][None] for name in ("capsule_distance", "view_mask", "location_absent")}
+    steps = nearness(batch, torch.tensor([[0.5]]))[0].numpy()
+    return np.array([location.max(), location[location > 0].mean() if location.any() else 0.0, *steps])
 
 
 def _deep(encoder: EfficientNetLiteEncoder, texture: Floats) -> Floats:

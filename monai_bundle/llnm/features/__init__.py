@@ -11,6 +11,7 @@ from llnm.features.location import (
     capsule_distance,
     central_point_distance_transform,
     direction_name,
+    distance_to_capsule,
     location_image,
 )
 from llnm.features.measure import Features, measure
@@ -27,6 +28,7 @@ __all__ = [
     "capsule_distance",
     "central_point_distance_transform",
     "direction_name",
+    "distance_to_capsule",
     "echogenicity_difference",
     "location_image",
     "margin_mosaic",

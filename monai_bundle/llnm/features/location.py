@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import KDTree
 
@@ -24,6 +25,7 @@ from llnm.errors import InputError
 from llnm.features.checks import checked_mask, checked_spacing
 from llnm.features.shape import bounding_box, interior
 
+FloatImage = npt.NDArray[np.float64]
 Side = Literal["left", "right"]
 Vector = tuple[float, float]
 Pixel = tuple[int, int]
@@ -69,16 +71,23 @@ def central_point_distance_transform(gland: Mask, spacing_mm: Spacing | None = N
     all of it is capsule gives 1 everywhere. With `spacing_mm` (row, column) distances are millimetres, which matters
     where pixels are not square. Raises InputError for an empty gland or an impossible spacing.
     """
+    distance = distance_to_capsule(gland, spacing_mm)
+    furthest = distance.max()
+    return (1 - distance / furthest).astype(np.float32) if furthest > 0 else np.ones(distance.shape, np.float32)
+
+
+def distance_to_capsule(gland: Mask, spacing_mm: Spacing | None = None) -> FloatImage:
+    """Each pixel's distance `d` to the nearest pixel of the capsule (equation 1), 0 on it and beyond; (row, column).
+
+    In millimetres with `spacing_mm` (row, column), else in pixels. Raises InputError as the CPDT does.
+    """
     gland = checked_mask(gland, "gland")
     spacing_mm = checked_spacing(spacing_mm)
-    phi = np.ones(gland.shape, dtype=np.float32)
+    distance = np.zeros(gland.shape)
     box = bounding_box(gland).slices
     # The pixel nearest to an inner one that is not itself an inner one is always capsule, so one transform suffices.
-    distance = ndimage.distance_transform_edt(interior(gland)[box], sampling=spacing_mm)
-    furthest = distance.max()
-    if furthest > 0:
-        phi[box] = 1 - distance / furthest
-    return phi
+    distance[box] = ndimage.distance_transform_edt(interior(gland)[box], sampling=spacing_mm)
+    return distance
 
 
 def location_image(nodule: Mask, gland: Mask, spacing_mm: Spacing | None = None) -> GreyImage:

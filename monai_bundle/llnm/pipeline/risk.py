@@ -14,13 +14,13 @@ from typing import Any, Literal
 import torch
 
 from llnm.case import FINDINGS, PLANES, Case, Mask, Plane
-from llnm.features import network_images
+from llnm.features import capsule_distance, network_images
 from llnm.pipeline.calibration import Answer, Calibration
 from llnm.pipeline.views import MeasuredView
 from llnm.staging import LEVELS
 from llnm.text import ReportEncoder
 from llnm.tmdl import TMDL, TMDLConfig, TMDLOutput
-from llnm.tmdl.config import REPORT_TOKENS, WORD_VECTOR_WIDTH
+from llnm.tmdl.config import NOT_MEASURED, REPORT_TOKENS, WORD_VECTOR_WIDTH
 from llnm.weights import load_state_dict, metadata, report_encoder_folder, weights_file
 
 INTERVAL_METHOD = "range over plausible outlines of the nodule and samples of its margin"
@@ -119,9 +119,11 @@ def patient_inputs(
 def is_complete(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Of which patients both views and every input are there, (B,) bool."""
     lacking = ~inputs["view_mask"].all(dim=1)
-    for name, absent in inputs.items():
-        if name.endswith("_absent"):
-            lacking = lacking | (absent & inputs["view_mask"] if absent.ndim > 1 else absent[:, None]).any(dim=1)
+    absences = {name: value for name, value in inputs.items() if name.endswith("_absent")}
+    if "capsule_distance" in inputs:
+        absences["capsule_distance"] = inputs["capsule_distance"] < 0
+    for absent in absences.values():
+        lacking = lacking | (absent & inputs["view_mask"] if absent.ndim > 1 else absent[:, None]).any(dim=1)
     return ~lacking
 
 
@@ -174,9 +176,20 @@ def view_tensors(config: TMDLConfig, view: MeasuredView, nodule: Mask, seed: int
         "margin": torch.from_numpy(images.margin)[None],
         "echogenicity": torch.tensor(echogenicity or 0.0),
         "shape": torch.tensor(view.features.aspect_ratio, dtype=torch.float32),
+        "capsule_distance": torch.tensor(_capsule_distance_mm(view, nodule), dtype=torch.float32),
         "location_absent": torch.tensor(view.gland is None),
         "echogenicity_absent": torch.tensor(echogenicity is None),
     }
+
+
+def _capsule_distance_mm(view: MeasuredView, nodule: Mask) -> float:
+    """Distance from the outline `nodule` of a view to the capsule."""
+    known = view.features.capsule_distance_mm
+    if nodule is view.nodule:
+        return NOT_MEASURED if known is None else known
+    if known is None or view.gland is None or not (nodule & view.gland).any():
+        return NOT_MEASURED
+    return capsule_distance(nodule, view.gland, view.spacing_mm).distance
 
 
 def clinical_inputs(

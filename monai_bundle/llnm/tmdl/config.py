@@ -25,6 +25,8 @@ PATCH_SIDE = 16
 PATCHES = (IMAGE_SIDE // PATCH_SIDE) ** 2
 WORD_VECTOR_WIDTH = 768
 REPORT_TOKENS = 50
+# A distance to the capsule that is not known; no distance is below 0.
+NOT_MEASURED = -1.0
 # Centre and scale by which values are standardised: age by the median and interquartile range of the paper's Table 1
 # (43, 34-52 years), echogenicity difference (grey, 0-1) and aspect ratio by those of 1,000 simulated patients.
 GREY_CENTRE, GREY_SCALE = 0.5, 0.25
@@ -72,10 +74,9 @@ class TMDLConfig:
     levels: int = 3
     # Whether a third head says what the views show by themselves (`llnm.case.FINDINGS`), which teaches the embedding.
     finding_head: bool = False
-    # Whether that head also says if the capsule is nearer than 2.5 mm.
-    near_capsule: bool = False
     size: Literal["padded", "resize-crop"] = "padded"
-    # Whether what findings, report, age and sex say by themselves is added to what the head says (`network.DirectWay`).
+    # Whether what findings, distance to the capsule, report, age and sex say by themselves is added to what the head
+    # says (`direct.DirectWay`); the head of findings then also tells if the capsule is nearer than 2.5 mm.
     direct: bool = False
     # Age, echogenicity and shape, and the grey levels of the images.
     values: Literal["standardised", "raw"] = "standardised"
@@ -94,10 +95,8 @@ class TMDLConfig:
             raise InputError(f"TMDL: levels {self.levels} is not possible; give 2 or more, or 0 for no such head")
         if self.finding_head and self.pooling != "inputs":
             raise InputError("TMDL: finding_head needs what each input shows by itself; set pooling='inputs'")
-        if self.near_capsule and not self.finding_head:
-            raise InputError("TMDL: near_capsule is told by the head of findings; set finding_head=True")
-        if self.direct and self.pooling != "inputs":
-            raise InputError("TMDL: direct needs what each input shows by itself; set pooling='inputs'")
+        if self.direct and not self.finding_head:
+            raise InputError("TMDL: direct needs the findings of the views; set finding_head=True")
         if self.pooling == "cls" and not self.class_token:
             raise InputError("TMDL: pooling 'cls' needs class_token=True; set it or pool by 'mean'")
         if self.image_tokens == "stacked" and self.patch_embedding != "linear":
@@ -110,7 +109,7 @@ class TMDLConfig:
     @property
     def seen(self) -> tuple[str, ...]:
         """What the head of findings tells, in its order; empty without one."""
-        return () if not self.finding_head else SEEN if self.near_capsule else FINDINGS
+        return () if not self.finding_head else SEEN if self.direct else FINDINGS
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` reads them back."""
@@ -126,7 +125,7 @@ class TMDLConfig:
 
 
 _PRESETS: dict[str, dict[str, Any]] = {
-    "default": {"finding_head": True},
+    "default": {"finding_head": True, "direct": True, "patch_embedding": "windows"},
     # The text: 50 characters zero-padded, one skip from the block's input (equations 9-10).
     "paper": {
         "patch_embedding": "linear",

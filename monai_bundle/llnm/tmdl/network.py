@@ -16,9 +16,8 @@ from torch import nn
 from llnm.tmdl.attention import Weights
 from llnm.tmdl.blocks import NORM_EPSILON, FusionBlock, SelfAttentionBlock
 from llnm.tmdl.config import INPUTS, VIEW_INPUTS, TMDLConfig, preset_config
+from llnm.tmdl.direct import STANDARD_MOMENTUM, DirectWay, scaled
 from llnm.tmdl.embeddings import Embeddings, Tokens, exporting
-
-STANDARD_MOMENTUM = 0.02
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class TMDLOutput:
 
     `level_logits` (B, levels - 1): of a level above the first, above the second, ..., given metastasis; None without
     that head. `finding_logits` (B, K): of each of `config.seen`, from the views alone; None without that head.
+    `direct_logits` (B, K): the part of `logits` that `DirectWay` adds; None without it.
     """
 
     logits: torch.Tensor
@@ -34,6 +34,7 @@ class TMDLOutput:
     attention: tuple[Weights, ...] = ()
     level_logits: torch.Tensor | None = None
     finding_logits: torch.Tensor | None = None
+    direct_logits: torch.Tensor | None = None
 
     @property
     def probability(self) -> torch.Tensor:
@@ -76,33 +77,6 @@ class OrdinalHead(nn.Module):
         return logits
 
 
-class DirectWay(nn.Module):
-    """What each finding, the report, age and sex say of the metastasis by themselves: weights that are added up.
-
-    Most of what is known of a patient adds up, and few patients suffice to learn such weights; the way through the
-    blocks is then left what does not add up. The views speak by their findings alone, each by its probability, and the
-    metastasis does not teach what these look like: of patients it knows the network would soon see what it needs. The
-    report's weights are many and need a strong decay in training (`llnm.training.workflow.decay_groups`).
-    """
-
-    # So that the weight of a finding that matters is of the order of the others.
-    SCALE = 4.0
-
-    def __init__(self, inputs: int, findings: int, config: TMDLConfig) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(config.dropout)
-        self.inputs = nn.Linear(inputs, config.logits)
-        nn.init.zeros_(self.inputs.weight)
-        self.findings = nn.Linear(findings, config.logits, bias=False) if findings else None
-
-    def forward(self, shown: torch.Tensor, findings: torch.Tensor | None) -> torch.Tensor:
-        """Logits (B, K) of what report, age and sex show (B, inputs) and of how probable findings are (B, findings)."""
-        logits: torch.Tensor = self.inputs(self.dropout(shown))
-        if self.findings is not None and findings is not None:
-            logits = logits + self.SCALE * self.findings(findings.detach())
-        return logits
-
-
 class TMDL(nn.Module):
     """The network, built from a `TMDLConfig`; `TMDL.from_preset` names the usual ones."""
 
@@ -132,10 +106,12 @@ class TMDL(nn.Module):
         # It sees the view's own inputs (which stand first) as they were embedded: no word of the report reaches it.
         self._of_view = 2 * len(VIEW_INPUTS) * config.width
         # What is shown, brought to one scale: a rare trait is soon learnt, too, and decay means the same for all.
-        self.standard = nn.BatchNorm1d(inputs, affine=False, momentum=STANDARD_MOMENTUM) if config.direct else None
+        self.standard = (
+            nn.BatchNorm1d(self._of_view, affine=False, momentum=STANDARD_MOMENTUM) if config.direct else None
+        )
         seen = len(config.seen)
         self.finding_head = nn.Linear(self._of_view, seen) if seen else None
-        self.direct = DirectWay(inputs - self._of_view, seen, config) if config.direct else None
+        self.direct = DirectWay(config) if config.direct else None
         if config.finding_head:
             # Of which findings anything was told in training; of the others the head says nothing.
             self.register_buffer("told", torch.zeros(seen, dtype=torch.bool))
@@ -160,7 +136,8 @@ class TMDL(nn.Module):
         `inputs`: `location, texture, margin` (B, 1, 224, 224) in 0-1; `echogenicity, shape` (B,); `report` (B, T,
         768) word vectors; `report_mask` (B, T) bool; `sex` (0 female, 1 male) and `age` (years) (B,). For V views of
         a patient the first five have a view axis after B, and `view_mask` (B, V) bool says which views exist.
-        `<input>_absent` (B,) or (B, V) bool marks what is lacking.
+        `<input>_absent` (B,) or (B, V) bool marks what is lacking. `capsule_distance` (B,) or (B, V) in mm, below 0
+        where it is not known, belongs to the location: CPDT is a share of the gland's depth, which differs.
         """
         flat, patients, views = _flatten_views(inputs)
         image, text = self.embeddings(flat)
@@ -175,51 +152,47 @@ class TMDL(nn.Module):
         if view_mask is None:
             view_mask = torch.ones(patients, views, dtype=torch.bool, device=features.device)
         share = (view_mask / view_mask.sum(dim=1, keepdim=True).clamp(min=1)).to(features.dtype).unsqueeze(-1)
-        shown = None if embedded is None else self._standardised(self._of_both_views(embedded, share))
-        findings = self._findings(shown)
+        findings = None if embedded is None else self._findings(self._of_both_views(embedded, share))
         logits = self._of_views(self.head, features, share)
-        if self.direct is not None and shown is not None:
-            logits = logits + self.direct(shown[:, self._of_view :], self._told_probabilities(findings))
+        direct = None
+        if self.direct is not None and findings is not None:
+            direct = self.direct(inputs, torch.sigmoid(findings) * self.told)
+            # Each learns by a loss of its own (`MetastasisLoss`), so that neither leaves its part to the other.
+            logits = logits + (direct.detach() if self.training else direct)
         return TMDLOutput(
             logits,
             features,
             tuple(weights),
             None if self.level_head is None else self._of_views(self.level_head, features, share),
             findings,
+            direct,
         )
 
     def _of_both_views(self, embedded: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-        """What the views (B * V, inputs * 2 * width) show together, (B, inputs * 2 * width).
+        """What the view's own inputs show in both views (B * V, inputs * 2 * width) together, (B, inputs * 2 * width).
 
         The mean of their means, and the largest of their largest: the point nearest to the capsule lies in one of them.
-        Who does not ask for it takes the mean of both. `share` (B, V, 1): 0 of a view that does not exist.
+        Without a direct way it is the mean of both. `share` (B, V, 1): 0 of a view that does not exist.
         """
         patients, views, _ = share.shape
-        if not self.config.near_capsule:
-            return (embedded.view(patients, views, -1) * share).sum(dim=1)
-        mean, largest = embedded.view(patients, views, len(INPUTS), 2, -1).unbind(dim=3)
+        embedded = embedded.view(patients, views, -1)[:, :, : self._of_view]
+        if not self.config.direct:
+            return (embedded * share).sum(dim=1)
+        mean, largest = embedded.unflatten(2, (len(VIEW_INPUTS), 2, -1)).unbind(dim=3)
         share = share[..., None]
         largest = largest.masked_fill(share == 0, float("-inf")).amax(dim=1)
         return torch.stack(((mean * share).sum(dim=1), largest), dim=2).flatten(1)
 
-    def _standardised(self, shown: torch.Tensor) -> torch.Tensor:
-        """What is shown on the scale of the patients trained on; one patient alone teaches no scale."""
-        if self.standard is None:
-            return shown
-        if self.training and len(shown) == 1:
-            return nn.functional.batch_norm(shown, self.standard.running_mean, self.standard.running_var)
-        found: torch.Tensor = self.standard(shown)
-        return found
-
-    def _findings(self, shown: torch.Tensor | None) -> torch.Tensor | None:
-        if self.finding_head is None or shown is None:
+    def _findings(self, shown: torch.Tensor) -> torch.Tensor | None:
+        """Logits of the findings; with a direct way, of what is shown on the scale of the patients trained on."""
+        if self.finding_head is None:
             return None
-        logits: torch.Tensor = self.finding_head(shown[:, : self._of_view])
+        if self.standard is not None:
+            # One patient alone teaches no scale.
+            alone = self.training and len(shown) == 1
+            shown = scaled(shown, self.standard) if alone else self.standard(shown)
+        logits: torch.Tensor = self.finding_head(shown)
         return logits
-
-    def _told_probabilities(self, findings: torch.Tensor | None) -> torch.Tensor | None:
-        """Probability of each finding, 0 of those that no reader told of: what the head says of these is nothing."""
-        return None if findings is None else torch.sigmoid(findings) * self.told
 
     def _of_views(self, head: nn.Module, features: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
         """What `head` says of a patient: of the mean of the views' features, or the mean of what it says of each."""

@@ -17,7 +17,16 @@ import torch
 from torch import nn
 
 from llnm.errors import InputError
-from llnm.tmdl.config import IMAGE_INPUTS, IMAGE_SIDE, INPUTS, REPORT_TOKENS, VIEW_INPUTS, WORD_VECTOR_WIDTH, TMDLConfig
+from llnm.tmdl.config import (
+    IMAGE_INPUTS,
+    IMAGE_SIDE,
+    INPUTS,
+    NOT_MEASURED,
+    REPORT_TOKENS,
+    VIEW_INPUTS,
+    WORD_VECTOR_WIDTH,
+    TMDLConfig,
+)
 from llnm.tmdl.network import TMDL
 
 VIEWS = 2
@@ -35,7 +44,10 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "shape": (VIEWS,),
     "view_mask": (VIEWS,),
     **{f"{name}_absent": (VIEWS,) if name in VIEW_INPUTS else () for name in INPUTS},
+    "capsule_distance": (VIEWS,),
 }
+# What stands for something that is not given; elsewhere 0.
+_NOT_GIVEN = {"view_mask": 1.0, "capsule_distance": NOT_MEASURED}
 
 
 def pack(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -50,9 +62,8 @@ def pack(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     record = torch.zeros(patients, IMAGE_SIDE * IMAGE_SIDE)
     for name, shape, place in _places():
         value = inputs.get(name)
-        if name == "view_mask" and value is None:
-            value = torch.ones(patients, VIEWS)
         if value is None:
+            record[:, place] = _NOT_GIVEN.get(name, 0.0)
             continue
         value = value.float()
         if name.startswith("report") and value.ndim > 1:

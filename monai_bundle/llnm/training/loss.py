@@ -50,7 +50,8 @@ class MetastasisLoss(nn.Module):
     """Cross-entropy of metastasis, plus `level_weight` times that of the levels of those whose level is known.
 
     And `finding_weight` times that of what a reader said of the nodule, where that is known: so the embedding learns
-    what calcification or an ill-defined margin looks like, which the label alone tells in far more patients.
+    what calcification or an ill-defined margin looks like, which the label alone tells in far more patients. A direct
+    way has a cross-entropy of its own, as if it were alone; the blocks then learn what it leaves.
     `positive_weight` counts a patient with metastasis so often; 1 leaves probabilities what they are in the cohort.
     """
 
@@ -61,9 +62,9 @@ class MetastasisLoss(nn.Module):
 
     def forward(self, found: TMDLOutput, label: torch.Tensor) -> torch.Tensor:
         """Loss of the network's answer against `label` (B, 7): LLNM 0 or 1, level or -1, each finding 0, 1 or -1."""
-        loss: torch.Tensor = nn.functional.binary_cross_entropy_with_logits(
-            found.logits[:, -1], label[:, 0], pos_weight=cast("torch.Tensor", self.positive_weight)
-        )
+        loss = self._of_metastasis(found.logits, label)
+        if found.direct_logits is not None:
+            loss = loss + self._of_metastasis(found.direct_logits, label)
         if found.level_logits is not None:
             level = label[:, 1:2]
             places = torch.arange(found.level_logits.shape[1], device=level.device)
@@ -73,6 +74,11 @@ class MetastasisLoss(nn.Module):
             stated = label[:, 2 : 2 + found.finding_logits.shape[1]]
             loss = loss + self.finding_weight * _where_known(found.finding_logits, stated.clamp(min=0), stated >= 0)
         return loss
+
+    def _of_metastasis(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(
+            logits[:, -1], label[:, 0], pos_weight=cast("torch.Tensor", self.positive_weight)
+        )
 
 
 def _where_known(logits: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:

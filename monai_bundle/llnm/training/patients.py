@@ -22,7 +22,7 @@ from llnm.cohort import read_clinical, read_table, rows
 from llnm.errors import InputError
 from llnm.staging import LEVELS
 from llnm.tmdl import TMDL, TMDLConfig
-from llnm.tmdl.config import IMAGE_INPUTS, INPUTS, VIEW_INPUTS, InputName
+from llnm.tmdl.config import IMAGE_INPUTS, INPUTS, NOT_MEASURED, VIEW_INPUTS, InputName
 from llnm.training.cohort import CAPSULE_DISTANCE, VARIANTS, cached_tensors
 
 Tensors = dict[str, torch.Tensor]
@@ -122,8 +122,8 @@ class LoadPatient(Transform):
     def __call__(self, item: PatientItem) -> Tensors:
         """Inputs of the patient (an axis of variants first where outlines matter) with what is known of the patient."""
         tensors = cached_tensors(item.cells, item.folder, self.config, self.cache, item.seed)
-        distances = tensors.pop(CAPSULE_DISTANCE)
-        known = distances[~distances.isnan()]
+        distances = tensors["capsule_distance"] = tensors.pop(CAPSULE_DISTANCE).nan_to_num(NOT_MEASURED)
+        known = distances[distances >= 0]
         near = int(known.min() < NEAR_CAPSULE_MM) if len(known) else UNKNOWN
         labels = {LABEL: float(item.label), LEVEL: item.level, FOUND: (*item.findings, near)}
         return tensors | {name: torch.tensor(value) for name, value in labels.items()}
@@ -162,7 +162,7 @@ class RandMirrorNodule(RandomizableTransform):
 
 
 class RandAbsent(RandomizableTransform):
-    """Each input left out with `input_share`, one of two views with `view_share`.
+    """Each input (and the capsule distance alone) left out with `input_share`, one of two views with `view_share`.
 
     So the "absent" tokens learn what a patient looks like of whom something is not known (modality dropout).
     """
@@ -177,6 +177,9 @@ class RandAbsent(RandomizableTransform):
         for name in INPUTS:
             if self.R.random() < self.input_share:
                 changed[f"{name}_absent"] = torch.ones_like(changed[f"{name}_absent"])
+        # As of an image whose spacing nobody knows.
+        if self.R.random() < self.input_share:
+            changed["capsule_distance"] = torch.full_like(changed["capsule_distance"], NOT_MEASURED)
         views = changed["view_mask"]
         if bool(views.all()) and self.R.random() < self.view_share:
             changed["view_mask"] = torch.arange(len(views)) == int(self.R.randint(len(views)))

@@ -56,15 +56,20 @@ def parameter_groups(network: torch.nn.Module, learning_rate: float, encoder_rat
 
 
 def decay_groups(network: torch.nn.Module, direct_decay: float) -> list[dict[str, Any]]:
-    """Groups for an optimiser of TMDL: the many weights of its direct way decay by `direct_decay`, the rest as usual.
+    """Groups for an optimiser of TMDL: the report's many weights of its direct way decay by `direct_decay`, the rest as
+    usual, and the few other ones of that way not at all.
 
-    Without it they fit the noise of a few thousand labels, as a regression without penalty does.
+    Without it the many fit the noise of a few thousand labels, as a regression without penalty does.
     """
     plain: Any = getattr(network, "module", network)
     if plain.direct is None:
         return [{"params": list(plain.parameters())}]
-    direct = [plain.direct.inputs.weight]
-    return [{"params": _others(plain, direct)}, {"params": direct, "weight_decay": direct_decay}]
+    many, few = list(plain.direct.report.parameters()), list(plain.direct.few.parameters())
+    return [
+        {"params": _others(plain, [*many, *few])},
+        {"params": many, "weight_decay": direct_decay},
+        {"params": few, "weight_decay": 0.0},
+    ]
 
 
 def _others(network: torch.nn.Module, some: Sequence[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
