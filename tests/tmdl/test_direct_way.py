@@ -11,6 +11,7 @@ from llnm.case import FINDINGS
 from llnm.errors import InputError
 from llnm.tmdl import TMDL
 from llnm.tmdl.direct import NEARER_THAN_MM, PRECISION_MM, nearness
+from llnm.tmdl.packed import pack, unpack
 from llnm.training.loss import MetastasisLoss
 from llnm.training.workflow import decay_groups
 
@@ -97,6 +98,13 @@ def test_the_smallest_measured_distance_of_the_views_counts():
         np.testing.assert_allclose(found[row], expected, rtol=1e-5)
     np.testing.assert_allclose(found[4:], np.repeat(told[4:].numpy(), len(NEARER_THAN_MM), axis=1))
     np.testing.assert_allclose(nearness({}, told).numpy(), np.repeat(told.numpy(), len(NEARER_THAN_MM), axis=1))
+
+
+def test_a_distance_that_is_not_packed_is_not_known(some_inputs):
+    inputs = some_inputs(patients=2, views=2)
+    assert (unpack(pack(inputs))["capsule_distance"] < 0).all()
+    distance = torch.tensor([[0.0, 3.5], [-1.0, 1.2]])
+    assert torch.equal(unpack(pack(inputs | {"capsule_distance": distance}))["capsule_distance"], distance)
 
 
 def test_it_learns_as_if_it_were_alone_and_teaches_neither_blocks_nor_findings(some_inputs):

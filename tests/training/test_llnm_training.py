@@ -138,6 +138,8 @@ def test_inputs_are_left_out_as_often_as_stated(ten_patients, features):
     assert np.mean([bool(one["age_absent"]) for one in drawn]) == pytest.approx(0.3, abs=0.07)
     assert np.mean([bool(one["texture_absent"].all()) for one in drawn]) == pytest.approx(0.3, abs=0.07)
     assert np.mean([not bool(one["view_mask"].all()) for one in drawn]) == pytest.approx(0.5, abs=0.08)
+    assert np.mean([bool((one["capsule_distance"] < 0).all()) for one in drawn]) == pytest.approx(0.3, abs=0.07)
+    assert (whole["capsule_distance"] >= 0).all()
     assert all(bool(one["view_mask"].any()) for one in drawn)
     assert bool(whole["view_mask"].all()), "what is drawn from stays whole"
 
