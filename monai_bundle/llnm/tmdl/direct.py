@@ -84,15 +84,20 @@ def nearness(inputs: Mapping[str, torch.Tensor], told: torch.Tensor) -> torch.Te
     distance = inputs.get("capsule_distance")
     if distance is None:
         return told.expand(-1, len(NEARER_THAN_MM))
-    distance = distance.view(len(told), -1)
+    distance = _by_view(distance)
     known = distance >= 0
     if (views := inputs.get("view_mask")) is not None:
         known = known & views.bool()
     if (absent := inputs.get("location_absent")) is not None:
-        known = known & ~absent.bool().view(len(told), -1)
+        known = known & ~_by_view(absent.bool())
     nearest = distance.masked_fill(~known, torch.inf).amin(dim=1, keepdim=True)
     measured = torch.sigmoid((nearest.new_tensor(NEARER_THAN_MM) - nearest) / PRECISION_MM)
     return torch.where(known.any(dim=1, keepdim=True), measured, told)
+
+
+def _by_view(value: torch.Tensor) -> torch.Tensor:
+    """Values (B,) of a single view as (B, 1). No size is asked for, since a trace would keep that of its example."""
+    return value if value.ndim > 1 else value[:, None]
 
 
 def _absent(inputs: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
