@@ -10,7 +10,7 @@ from llnm import Case, predict
 from llnm.case import PLANES
 from llnm.errors import InputError
 from llnm.explain import contributions, heat_maps
-from llnm.explain.heat import distance_of_the_rest, furthest_mm
+from llnm.explain.heat import distance_of_the_rest, gland_depth_mm
 from llnm.features import capsule_distance
 from llnm.features.network_images import PATCH_PX, PATCHES, on_frame
 from llnm.pipeline import Calibration
@@ -97,7 +97,7 @@ def test_what_is_left_of_a_covered_nodule_is_as_far_from_the_capsule_as_its_mask
         rest = view.nodule & (on_frame(cover.numpy(), view.nodule) == 0)
         expected = capsule_distance(rest, view.gland, view.spacing_mm).distance
         covered = (location * (1 - cover)).expand(1, 2, 1, -1, -1)
-        found = distance_of_the_rest(prediction.risk.inputs, covered, index, furthest_mm(view))
+        found = distance_of_the_rest(prediction.risk.inputs, covered, index, gland_depth_mm(view))
         assert float(found) == pytest.approx(expected, abs=1e-3)
         if patches is nearest:
             assert expected > view.features.capsule_distance_mm

@@ -35,20 +35,20 @@ def heat_maps(prediction: Prediction) -> dict[Plane, GreyImage]:
     maps: dict[Plane, GreyImage] = {}
     for index, plane in enumerate(PLANES):
         if plane in prediction.views:
-            patches = _influence(prediction, index, furthest_mm(prediction.views[plane]))
+            patches = _influence(prediction, index, gland_depth_mm(prediction.views[plane]))
             image = np.kron(patches, np.ones((PATCH_PX, PATCH_PX), np.float32))
             maps[plane] = on_frame(image, prediction.views[plane].nodule, config.size)
     return maps
 
 
-def furthest_mm(view: MeasuredView) -> float:
+def gland_depth_mm(view: MeasuredView) -> float:
     """The largest distance of the gland's pixels to its capsule, by which CPDT divides; 0 where it is not known."""
     if view.gland is None or view.spacing_mm is None:
         return 0.0
     return float(distance_to_capsule(view.gland, view.spacing_mm).max())
 
 
-def _influence(prediction: Prediction, view: int, furthest_mm: float) -> GreyImage:
+def _influence(prediction: Prediction, view: int, depth_mm: float) -> GreyImage:
     """Absolute change of the probability for each patch of a view, (14, 14)."""
     assert prediction.risk is not None
     inputs, calibration = prediction.risk.inputs, prediction.risk.calibration
@@ -67,14 +67,14 @@ def _influence(prediction: Prediction, view: int, furthest_mm: float) -> GreyIma
                     _by_patch(covered[row, view, 0])[top, :, left] = 0
                 batch[name] = covered
             batch["capsule_distance"] = inputs["capsule_distance"].repeat(len(part), 1)
-            batch["capsule_distance"][:, view] = distance_of_the_rest(inputs, batch["location"], view, furthest_mm)
+            batch["capsule_distance"][:, view] = distance_of_the_rest(inputs, batch["location"], view, depth_mm)
             changed = calibration(network(batch).logits[:, -1].double().numpy())
             influence[tuple(part.T)] = np.abs(changed - whole)
     return influence
 
 
 def distance_of_the_rest(
-    inputs: Mapping[str, torch.Tensor], covered: torch.Tensor, view: int, furthest_mm: float
+    inputs: Mapping[str, torch.Tensor], covered: torch.Tensor, view: int, depth_mm: float
 ) -> torch.Tensor:
     """Distance to the capsule, (B,), of what is not covered of a view: CPDT tells how much farther away it is.
 
@@ -82,7 +82,7 @@ def distance_of_the_rest(
     """
     before = inputs["capsule_distance"][0, view]
     nearest = covered[:, view, 0].flatten(1).amax(dim=1)
-    after = before + (inputs["location"][0, view, 0].max() - nearest) * furthest_mm
+    after = before + (inputs["location"][0, view, 0].max() - nearest) * depth_mm
     return torch.where((before >= 0) & (nearest > 0), after, NOT_MEASURED)
 
 
