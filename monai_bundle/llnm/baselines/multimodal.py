@@ -37,7 +37,7 @@ MODELS = ("clinical", "deep", "cli_dlr", "early_fusion", "late_fusion")
 Columns = Mapping[str, Floats]
 _FOLDS = 5
 _CROP_PX = 128
-_STRENGTHS = np.logspace(-5, 1, 7)
+_STRENGTHS = np.logspace(-5, 0, 6)
 
 
 def score_baselines(split: PatientSplit, cache: Path, seed: int = 0) -> pd.DataFrame:
