@@ -26,6 +26,7 @@ from llnm.evaluation.cells import count
 from llnm.evaluation.discrimination import auc
 from llnm.evaluation.scores import Bools, Floats, Scores
 from llnm.simulate import CAUSES, sample_truth
+from llnm.simulate.contributions import told_by
 from llnm.simulate.patients import Truth
 from llnm.simulate.risk import EFFECTS
 from llnm.tmdl import TMDLConfig
@@ -55,9 +56,8 @@ def area(score: Floats, label: Bools) -> float:
 def known_logit(truth: Truth, absent: tuple[str, ...]) -> float:
     """Sum of the effects that some input shows which is not absent."""
     total = 0.0
-    for name, effect in EFFECTS.items():
-        shown = {*effect.shown_by, *(("report",) if effect.described and truth.detailed else ())}
-        total += truth.terms[name] if shown - set(absent) else 0.0
+    for name in EFFECTS:
+        total += truth.terms[name] if told_by(truth, name).keys() - set(absent) else 0.0
     return total
 
 
