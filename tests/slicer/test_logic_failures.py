@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from process_helpers import running
 from scene_helpers import add_patient, contents
 
 from LLNMLib.interfaces import Local, LogicError, Options, TaskState
@@ -50,10 +51,6 @@ def until_it_computes(task):
     return psutil.Process().children(recursive=True)
 
 
-def alive(processes):
-    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-
-
 def test_cancelling_a_real_computation_leaves_no_process_no_file_and_the_scene_as_it_was(logic, patient, scratch):
     before = contents(logic.scene)
     task = logic.start_prediction(patient, QUICK)
@@ -61,7 +58,7 @@ def test_cancelling_a_real_computation_leaves_no_process_no_file_and_the_scene_a
     assert processes
     begun = time.monotonic()
     task.cancel()
-    assert alive(processes) == []
+    assert running(processes) == []
     assert task.state is TaskState.CANCELLED
     assert time.monotonic() - begun < 1  # the promise to the user
     assert contents(logic.scene) == before
@@ -157,5 +154,5 @@ def test_closing_the_module_ends_what_runs(logic, patient):
     task = logic.start_prediction(patient, QUICK)
     processes = psutil.Process().children(recursive=True)
     logic.close()
-    assert alive(processes) == []
+    assert running(processes) == []
     assert task.wait() is TaskState.FAILED

@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+from process_helpers import running
 
 from LLNMLib.runner import ProcessRunner
 
@@ -72,8 +73,7 @@ def test_cancel_ends_the_whole_tree_also_who_left_its_group(runner):
     tree = wait_for_tree(run.pid, 4)
     begun = time.monotonic()
     run.cancel()
-    left = [process for process in tree if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    assert left == []
+    assert running(tree) == []
     assert run.poll()
     assert run.problem.kind == "Cancelled"
     # The one promise of time that the module makes to its user.
@@ -83,7 +83,7 @@ def test_cancel_ends_the_whole_tree_also_who_left_its_group(runner):
 def test_what_a_child_leaves_behind_ends_with_it(runner):
     code = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
     run = finish(start(runner, code + " stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); print(p.pid)"))
-    assert not _runs(int(run.output))
+    assert int(run.output) not in [process.pid for process in running(psutil.process_iter())]
 
 
 def test_cancelling_everything_ends_every_child():
@@ -91,7 +91,7 @@ def test_cancelling_everything_ends_every_child():
     runs = [start(runner, SPAWNER) for _ in range(2)]
     trees = [process for run in runs for process in wait_for_tree(run.pid, 4)]
     runner.cancel_all()
-    assert not any(_runs(process.pid) for process in trees)
+    assert running(trees) == []
 
 
 def test_a_child_killed_by_the_system_says_so_with_its_last_lines_and_the_remedy(runner):
@@ -149,7 +149,3 @@ def test_slicers_own_python_variables_do_not_reach_the_child(monkeypatch):
     run = finish(start(ProcessRunner(), "import os; print([name for name in os.environ if name.startswith('PYTHON')])"))
     assert "PYTHONHOME" not in run.output
     assert "PYTHONPATH" not in run.output
-
-
-def _runs(pid):
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

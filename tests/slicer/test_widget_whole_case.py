@@ -8,6 +8,7 @@ import psutil
 import pytest
 import slicer
 from panel_fixtures import application, panel  # noqa: F401
+from process_helpers import running
 from pythonqt_adapter import slot_errors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -51,7 +52,7 @@ def slice_views(scene):
 
 def children_left():
     """Processes that this one has started and that still run."""
-    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+    return running(psutil.Process().children(recursive=True))
 
 
 def test_one_button_leads_from_the_views_to_the_risk_and_its_place(ready, atlas_folder, tmp_path):
