@@ -10,6 +10,7 @@ import torch
 from llnm.case import FINDINGS
 from llnm.errors import InputError
 from llnm.tmdl import TMDL
+from llnm.tmdl.config import INPUTS
 from llnm.tmdl.direct import NEARER_THAN_MM, PRECISION_MM, nearness
 from llnm.tmdl.packed import pack, unpack
 from llnm.training.loss import MetastasisLoss
@@ -29,6 +30,12 @@ def some_weights():
 def direct(network, inputs):
     with torch.inference_mode():
         return network(inputs).direct_logits.double()
+
+
+def unsure(network, *absent):
+    """What the logit of a patient who lacks these inputs is divided by."""
+    spread = np.exp(network.direct.SCALE * network.direct.spread.detach().double().numpy())
+    return float(np.sqrt(1 + 0.1 * sum(spread[INPUTS.index(name)] for name in absent)))
 
 
 def test_it_is_added_to_what_the_blocks_say(some_inputs):
@@ -67,7 +74,7 @@ def test_the_mean_of_the_reports_vectors_counts_without_what_is_padding(some_inp
     mask = inputs["report_mask"]
     words = [vectors[known].numpy() for vectors, known in zip(inputs["report"], mask, strict=True)]
     mean = np.stack([vectors.mean(axis=0) for vectors in words])
-    without = direct(network, inputs | {"report_absent": torch.ones(4, dtype=torch.bool)})
+    without = direct(network, inputs | {"report_absent": torch.ones(4, dtype=torch.bool)}) * unsure(network, "report")
     weights, flag = (getattr(network.direct, part).weight[0].detach().numpy() for part in ("report", "few"))
     says = mean @ weights / np.sqrt(1 + 1e-5) - network.direct.SCALE * flag[-3]
     np.testing.assert_allclose((direct(network, inputs) - without)[:, 0].numpy(), says, atol=1e-4)
@@ -80,6 +87,20 @@ def test_what_is_absent_says_the_same_whatever_stands_in_its_place(some_inputs, 
     other = {name: torch.randn_like(inputs[name])}
     torch.testing.assert_close(direct(network, inputs | absent | other), direct(network, inputs | absent))
     assert not torch.allclose(direct(network, inputs | other), direct(network, inputs))
+
+
+def test_who_knows_less_is_less_sure(some_inputs):
+    """An input counts as known while one view that exists has it."""
+    network, inputs = some_weights(), some_inputs(patients=3, views=2)
+    network.told &= False  # so that the findings' probabilities are the same with and without
+    torch.nn.init.normal_(network.direct.spread, std=0.1)
+    whole, none, first = direct(network, inputs), torch.zeros(3, 2, dtype=torch.bool), torch.tensor([[True, False]] * 3)
+    both = {"echogenicity_absent": ~none, "shape_absent": ~none}
+    torch.testing.assert_close(direct(network, inputs | both) * unsure(network, "echogenicity", "shape"), whole)
+    torch.testing.assert_close(direct(network, inputs | {"margin_absent": first}), whole)
+    alone = inputs | {"view_mask": first}
+    torch.testing.assert_close(direct(network, alone), whole)
+    torch.testing.assert_close(direct(network, alone | {"margin_absent": first}) * unsure(network, "margin"), whole)
 
 
 def test_the_smallest_measured_distance_of_the_views_counts():

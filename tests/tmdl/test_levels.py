@@ -27,6 +27,21 @@ def test_probabilities_of_the_levels_are_none_below_zero_and_sum_to_one(some_inp
     assert torch.allclose(found.sum(dim=1), torch.ones(6))
 
 
+def test_the_levels_follow_the_direct_way_and_teach_it_nothing(some_inputs):
+    """A greater risk by the findings moves all cuts of the levels alike."""
+    torch.manual_seed(0)
+    network, inputs = TMDL.from_preset(size="small").eval(), some_inputs(patients=3)
+    torch.nn.init.normal_(network.level_head.score.weight)
+    before = network(inputs).level_logits
+    before.sum().backward()
+    assert not any(value.grad is not None and value.grad.any() for value in network.direct.parameters())
+    with torch.no_grad():
+        network.direct.few.bias += 0.1
+        moved = network(inputs)
+    expected = (network.level_head.score.weight[:, -1:] * moved.direct_logits).expand(-1, 2)
+    torch.testing.assert_close(moved.level_logits - before, expected)
+
+
 def test_presets_of_the_paper_have_no_such_head(some_inputs):
     assert TMDL.from_preset("paper", size="small").eval()(some_inputs()).level_probabilities is None
     with pytest.raises(InputError, match="levels 1"):

@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 import torch
 from interrupted import assert_a_kill_changes_nothing
+from monai.utils import set_determinism
 
 from llnm.errors import InputError
 from llnm.pipeline.risk import load_report_encoder
 from llnm.simulate import sample_truth, write_cohort
-from llnm.tmdl import preset_config
-from llnm.tmdl.config import IMAGE_INPUTS
+from llnm.tmdl import TMDL, preset_config
+from llnm.tmdl.config import IMAGE_INPUTS, INPUTS
 from llnm.training.cohort import cached_tensors
-from llnm.training.llnm import summarise_levels, summarise_sets
+from llnm.training.llnm import score_patients, summarise_levels, summarise_sets
 from llnm.training.patients import (
     LeaveOut,
     LoadPatient,
@@ -125,7 +126,9 @@ def test_two_cohorts_whose_views_are_the_same_share_their_features(ten_patients,
 
 def patient(ten_patients, features, transform=None):
     item = patient_split(ten_patients, folds=1).training[0]
-    sample = training_transforms(preset_config(size="small"), features, input_dropout=0.0, view_dropout=0.0)
+    sample = training_transforms(
+        preset_config(size="small"), features, input_dropout=0.0, view_dropout=0.0, subset_dropout=0.0
+    )
     sample.set_random_state(0)
     found = sample(item)
     return found if transform is None else transform(found)
@@ -142,6 +145,34 @@ def test_inputs_are_left_out_as_often_as_stated(ten_patients, features):
     assert (whole["capsule_distance"] >= 0).all()
     assert all(bool(one["view_mask"].any()) for one in drawn)
     assert bool(whole["view_mask"].all()), "what is drawn from stays whole"
+
+
+def test_of_some_patients_any_share_of_the_inputs_is_left_out(ten_patients, features):
+    """Against the uniform mixture of binomials, by which every number of inputs is equally likely."""
+    whole, leave = patient(ten_patients, features), RandAbsent(0.0, 0.0, subset_share=0.5)
+    leave.set_random_state(0)
+    drawn = [leave(whole) for _ in range(900)]
+    absent = [sum(bool(one[f"{name}_absent"].all()) for name in INPUTS) for one in drawn]
+    found = np.bincount(absent, minlength=len(INPUTS) + 1) / len(drawn)
+    expected = np.full(len(INPUTS) + 1, 0.5 / (len(INPUTS) + 1)) + 0.5 * np.eye(len(INPUTS) + 1)[0]
+    np.testing.assert_allclose(found, expected, atol=0.04)
+
+
+def test_what_is_left_out_at_scoring_depends_on_its_seed_alone(ten_patients, features):
+    torch.manual_seed(0)
+    network, items = TMDL.from_preset(size="small").eval(), patient_split(ten_patients, folds=1).training
+
+    def scored(seed, of_everything):
+        set_determinism(of_everything)
+        try:
+            return score_patients(network, items, features, absent_seed=seed)["probability"].tolist()
+        finally:
+            set_determinism(None)
+
+    first, other, without = scored(3, 7), scored(4, 7), scored(None, 7)
+    assert scored(3, None) == scored(3, 8) == first
+    assert first != other
+    assert without not in (first, other)
 
 
 def test_a_mirrored_nodule_is_mirrored_in_all_images_of_its_view_alike(ten_patients, features):

@@ -6,13 +6,14 @@ those of its blocks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from llnm.case import FINDINGS
-from llnm.tmdl.config import STANDARD, WORD_VECTOR_WIDTH, TMDLConfig
+from llnm.tmdl.config import INPUTS, STANDARD, WORD_VECTOR_WIDTH, TMDLConfig
 
 STANDARD_MOMENTUM = 0.02
 # Where the capsule's distance is known, the risk may change at each of these; at 2.5 mm the published one passes 72 %.
@@ -29,13 +30,16 @@ class DirectWay(nn.Module):
     blocks is then left what does not add up. The views speak by their findings, each by its probability, and by the
     measured distance; the metastasis teaches neither what findings look like nor the report's vectors, for of patients
     it knows the network would soon see what it needs. Where the distance is not known, what the head tells from the
-    images of a nearness of 2.5 mm stands for each. What is absent counts as the mean does. The report's weights are
-    many and need a strong decay in training (`llnm.training.workflow.decay_groups`).
+    images of a nearness of 2.5 mm stands for each. What is absent counts as the mean does, and shrinks the logit, since
+    the truth spreads around that mean. The report's weights are many and need a strong decay in training
+    (`llnm.training.workflow.decay_groups`).
     """
 
     # One step of the optimiser moves the few weights so much more: they are due to be of the order of 1, and must keep
     # up with what the findings come to tell.
     SCALE = 16.0
+    # The variance that training starts from: an input without effect then costs no certainty, and others soon do.
+    FIRST_SPREAD = 0.1
 
     def __init__(self, config: TMDLConfig) -> None:
         super().__init__()
@@ -44,6 +48,8 @@ class DirectWay(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.report = nn.Linear(WORD_VECTOR_WIDTH, config.logits, bias=False)
         self.few = nn.Linear(len(FINDINGS) + len(NEARER_THAN_MM) + 2 + len(CLINICAL), config.logits)
+        # By how much the logit spreads for want of each input: logarithm of a variance, see `forward`.
+        self.spread = nn.Parameter(torch.zeros(len(INPUTS)))
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
 
@@ -57,7 +63,12 @@ class DirectWay(nn.Module):
         few = torch.cat((seen[:, : len(FINDINGS)], nearness(inputs, seen[:, -1:])), dim=1) - 0.5
         few = torch.cat((few, values.masked_fill(absent[:, 1:], 0), absent.to(values.dtype)), dim=1)
         logits: torch.Tensor = self.SCALE * self.few(few)
-        return logits + self.report(self.dropout(self._mean_vector(inputs, absent[:, :1])))
+        logits = logits + self.report(self.dropout(self._mean_vector(inputs, absent[:, :1])))
+        lacking = torch.stack([lacks(inputs, name, absent) for name in INPUTS], dim=1).to(logits.dtype)
+        # The mean of a logistic function over a normal spread of its argument (MacKay, Neural Comput. 4, 720, 1992; his
+        # pi / 8 is part of what is learnt).
+        spread = lacking @ torch.exp(self.SCALE * self.spread + math.log(self.FIRST_SPREAD))
+        return logits / torch.sqrt(1 + spread)[:, None]
 
     def _mean_vector(self, inputs: Mapping[str, torch.Tensor], absent: torch.Tensor) -> torch.Tensor:
         """Mean of the report's word vectors on the scale of the reports trained on, (B, 768); 0 without a report."""
@@ -93,6 +104,18 @@ def nearness(inputs: Mapping[str, torch.Tensor], told: torch.Tensor) -> torch.Te
     nearest = distance.masked_fill(~known, torch.inf).amin(dim=1, keepdim=True)
     measured = torch.sigmoid((nearest.new_tensor(NEARER_THAN_MM) - nearest) / PRECISION_MM)
     return torch.where(known.any(dim=1, keepdim=True), measured, told)
+
+
+def lacks(inputs: Mapping[str, torch.Tensor], name: str, clinical: torch.Tensor) -> torch.Tensor:
+    """Of whom no view that exists has an input, or who lacks a clinical one, (B,) bool."""
+    if name in CLINICAL:
+        return clinical[:, CLINICAL.index(name)]
+    absent = inputs.get(f"{name}_absent")
+    if absent is None:
+        return torch.zeros_like(clinical[:, 0])
+    absent = _by_view(absent.bool())
+    views = inputs.get("view_mask")
+    return (absent if views is None else absent | ~views.bool()).all(dim=1)
 
 
 def _by_view(value: torch.Tensor) -> torch.Tensor:

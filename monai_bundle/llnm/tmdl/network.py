@@ -102,7 +102,8 @@ class TMDL(nn.Module):
                 hidden, nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.width, config.logits)
             )
 
-        self.level_head = OrdinalHead(config.width, config.levels) if config.levels else None
+        of_risk = config.logits if config.direct else 0
+        self.level_head = OrdinalHead(config.width + of_risk, config.levels) if config.levels else None
         # It sees the view's own inputs (which stand first) as they were embedded: no word of the report reaches it.
         self._of_view = 2 * len(VIEW_INPUTS) * config.width
         # What is shown, brought to one scale: a rare trait is soon learnt, too, and decay means the same for all.
@@ -163,7 +164,7 @@ class TMDL(nn.Module):
             logits,
             features,
             tuple(weights),
-            None if self.level_head is None else self._of_views(self.level_head, features, share),
+            self._levels(features, share, direct),
             findings,
             direct,
         )
@@ -199,6 +200,15 @@ class TMDL(nn.Module):
         if self.config.two_views == "logit":
             return (head(features) * share).sum(dim=1)
         answer: torch.Tensor = head((features * share).sum(dim=1))
+        return answer
+
+    def _levels(self, features: torch.Tensor, share: torch.Tensor, direct: torch.Tensor | None) -> torch.Tensor | None:
+        """Logits of the levels; what makes metastasis likelier makes more of it, too."""
+        if self.level_head is None:
+            return None
+        if direct is None:
+            return self._of_views(self.level_head, features, share)
+        answer: torch.Tensor = self.level_head(torch.cat(((features * share).sum(dim=1), direct.detach()), dim=1))
         return answer
 
     def _encode(self, image: Tokens, text: Tokens, attention: bool) -> tuple[Tokens, list[Weights]]:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from monai.data import DataLoader, Dataset
+from monai.transforms import Compose
 
 from llnm.case import SEEN
 from llnm.errors import InputError
@@ -43,12 +44,14 @@ from llnm.training.workflow import write_json, write_table
 from llnm.weights import CALIBRATION, load_state_dict
 
 FEWEST_TO_CALIBRATE = 50
+_DRAWS = 5
 RECORDED = (
     "fold",
     "folds",
     "validation_share",
     "left_out",
     "input_dropout",
+    "subset_dropout",
     "view_dropout",
     "preset",
     "size",
@@ -87,7 +90,7 @@ def train(settings: Mapping[str, Any], out: Path, *, resume: bool = False, threa
         line = LogitLine(calibration["slope"], calibration["intercept"])
         scores["calibrated"] = line(scores["probability"].to_numpy(float))
     write_table(scores, out / "held_back.csv")
-    partial = score_patients(network, split.held_back, cache, left_out, absent_seed=parser["seed"] + 1)
+    partial = score_patients(network, split.held_back, cache, left_out, absent_seed=parser["seed"] + _DRAWS)
     record: dict[str, Any] = {
         "plan": {
             "cohort": Path(parser["cohort"]).name,
@@ -115,23 +118,31 @@ def calibrate(
 ) -> dict[str, Any] | None:
     """Platt's line and conformal thresholds, from patients not trained on: each as they are, and with inputs left out.
 
+    Inputs are left out in several ways (`_DRAWS`), since one alone leaves the threshold of the incomplete to chance.
+
     None where there are too few of them, or their scores do not tell the two classes apart.
     """
-    whole = score_patients(network, items, cache, left_out)
-    partial = score_patients(network, items, cache, left_out, absent_seed=seed)
-    table = pd.concat([whole, partial], ignore_index=True)
+    whole, *partial = (
+        score_patients(network, items, cache, left_out, absent_seed=absent_seed)
+        for absent_seed in (None, *range(seed, seed + _DRAWS))
+    )
+    # The line by as many incomplete examinations as complete ones; the thresholds by whoever is complete once, and by
+    # every incomplete examination.
+    table = pd.concat([whole, *partial], ignore_index=True)
     scores = Scores(
         table["probability"].to_numpy(float), table["llnm"].to_numpy() == 1, pd.factorize(table["patient_id"])[0]
     )
     if len(items) < FEWEST_TO_CALIBRATE:
         return None
     try:
-        line = fit_recalibration(scores, "platt")
+        line = fit_recalibration(scores.where(np.arange(len(table)) < 2 * len(items)), "platt")
     except InputError:
         return None
     assert isinstance(line, LogitLine)
-    calibrated = Scores(line(scores.score), scores.label, scores.patient)
-    sets = fit_conformal(calibrated, table["complete"].to_numpy())
+    complete = table["complete"].to_numpy()
+    once = np.flatnonzero((np.arange(len(table)) < len(items)) | ~complete)
+    calibrated = Scores(line(scores.score[once]), scores.label[once], scores.patient[once])
+    sets = fit_conformal(calibrated, complete[once])
     return {
         "name": f"validation patients of the training ({len(items)})",
         "slope": line.slope,
@@ -156,10 +167,10 @@ def score_patients(
     """
     transforms: Any = scoring_transforms(network.config, cache, left_out)
     if absent_seed is not None:
-        leaving = RandAbsent(0.2, 0.33)
-        leaving.set_random_state(absent_seed)
-        transforms = [*transforms.transforms, leaving]
+        transforms = Compose([*transforms.transforms, RandAbsent(0.2, 0.33)])
     loader = DataLoader(Dataset(list(items), transforms), batch_size=batch)
+    # Only now: composing, and making a loader, seeds transforms anew.
+    transforms.set_random_state(absent_seed)
     columns = ("probability", "levels", "findings", "stated", "complete")
     found: dict[str, list[torch.Tensor]] = {name: [] for name in columns}
     with torch.inference_mode():

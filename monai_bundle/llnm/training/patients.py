@@ -164,21 +164,25 @@ class RandMirrorNodule(RandomizableTransform):
 class RandAbsent(RandomizableTransform):
     """Each input (and the capsule distance alone) left out with `input_share`, one of two views with `view_share`.
 
-    So the "absent" tokens learn what a patient looks like of whom something is not known (modality dropout).
+    So the "absent" tokens learn what a patient looks like of whom something is not known (modality dropout). Of
+    `subset_share` of the patients any share of the inputs, drawn anew from 0-1, is left out instead: contributions ask
+    the network what it says of every subset of the inputs, and it answers only what it has learnt (Covert et al. 2021,
+    "Explaining by removing", section 8: a surrogate trained on subsets).
     """
 
-    def __init__(self, input_share: float, view_share: float) -> None:
+    def __init__(self, input_share: float, view_share: float, subset_share: float = 0.0) -> None:
         super().__init__(1.0)
-        self.input_share, self.view_share = input_share, view_share
+        self.input_share, self.view_share, self.subset_share = input_share, view_share, subset_share
 
     def __call__(self, data: Tensors) -> Tensors:
         """Inputs with more of them marked absent."""
         changed = dict(data)
+        share = self.R.random() if self.subset_share and self.R.random() < self.subset_share else self.input_share
         for name in INPUTS:
-            if self.R.random() < self.input_share:
+            if self.R.random() < share:
                 changed[f"{name}_absent"] = torch.ones_like(changed[f"{name}_absent"])
         # As of an image whose spacing nobody knows.
-        if self.R.random() < self.input_share:
+        if self.R.random() < share:
             changed["capsule_distance"] = torch.full_like(changed["capsule_distance"], NOT_MEASURED)
         views = changed["view_mask"]
         if bool(views.all()) and self.R.random() < self.view_share:
@@ -225,13 +229,21 @@ def training_transforms(
     input_dropout: float = 0.1,
     view_dropout: float = 0.15,
     word_dropout: float = 0.15,
+    subset_dropout: float = 0.15,
 ) -> Compose:
     """From a `PatientItem` to what is trained on; a preset without "absent" tokens sees every input."""
-    dropout = RandAbsent(input_dropout, view_dropout) if config.absent_tokens else RandAbsent(0.0, view_dropout)
+    shares = (input_dropout, view_dropout, subset_dropout) if config.absent_tokens else (0.0, view_dropout)
     # Unmasked padding could not tell a word that is left out from one that is not there.
     words = RandDropWords(word_dropout if config.report_padding == "masked" else 0.0)
     return Compose(
-        [LoadPatient(config, cache), ChooseOutline(random=True), RandMirrorNodule(), words, dropout, LeaveOut(left_out)]
+        [
+            LoadPatient(config, cache),
+            ChooseOutline(random=True),
+            RandMirrorNodule(),
+            words,
+            RandAbsent(*shares),
+            LeaveOut(left_out),
+        ]
     )
 
 

@@ -64,7 +64,7 @@ def decay_groups(network: torch.nn.Module, direct_decay: float) -> list[dict[str
     plain: Any = getattr(network, "module", network)
     if plain.direct is None:
         return [{"params": list(plain.parameters())}]
-    many, few = list(plain.direct.report.parameters()), list(plain.direct.few.parameters())
+    many, few = list(plain.direct.report.parameters()), [*plain.direct.few.parameters(), plain.direct.spread]
     return [
         {"params": _others(plain, [*many, *few])},
         {"params": many, "weight_decay": direct_decay},
