@@ -11,7 +11,9 @@ import pytest
 import torch
 from interrupted import assert_a_kill_changes_nothing
 from monai.utils import set_determinism
+from PIL import Image, ImageOps
 
+from llnm.case import PLANES
 from llnm.errors import InputError
 from llnm.pipeline.risk import load_report_encoder
 from llnm.simulate import sample_truth, write_cohort
@@ -25,6 +27,7 @@ from llnm.training.patients import (
     RandAbsent,
     RandMirrorNodule,
     patient_split,
+    scoring_transforms,
     training_transforms,
 )
 from llnm.weights import load_state_dict
@@ -201,6 +204,27 @@ def test_the_network_is_told_where_the_capsule_is_nearer_than_2_5_mm(ten_patient
     spacings = {"transverse_spacing_mm": "", "longitudinal_spacing_mm": ""}
     unknown = load(replace(item, cells={**item.cells, **spacings}))
     assert int(unknown["findings"][-1]) == -1, "no millimetres without a spacing"
+
+
+def test_without_cpdt_the_location_is_the_frame_itself_and_no_distance_is_known(ten_patients, features):
+    config, item = preset_config(size="small"), patient_split(ten_patients, folds=1).training[0]
+    whole = scoring_transforms(config, features)(item)
+    changed = scoring_transforms(config, features, ["cpdt", "age"])(item)
+    for view, plane in enumerate(PLANES):
+        with Image.open(ten_patients.parent / item.cells[plane]) as file:
+            shrunk = np.asarray(ImageOps.contain(file.convert("L"), (224, 224), Image.Resampling.BOX))
+        top, left = (224 - shrunk.shape[0]) // 2, (224 - shrunk.shape[1]) // 2
+        seen = changed["location"][view, 0, top : top + shrunk.shape[0], left : left + shrunk.shape[1]].numpy()
+        scan = (seen > 0) & (shrunk > 0)
+        assert scan.mean() > 0.8
+        assert np.corrcoef(seen[scan], shrunk[scan])[0, 1] > 0.98, "but for the brightness, which is standardised"
+    assert (changed["capsule_distance"] < 0).all()
+    assert (whole["capsule_distance"] >= 0).all()
+    assert bool(changed["age_absent"])
+    different = {name for name in whole if not torch.equal(whole[name], changed[name])}
+    assert different == {"location", "capsule_distance", "age_absent"}
+    lone = replace(item, cells={**item.cells, "longitudinal": ""})
+    assert scoring_transforms(config, features, ["cpdt"])(lone)["location_absent"].tolist() == [False, True]
 
 
 def test_an_input_that_does_not_exist_cannot_be_left_out():

@@ -29,7 +29,7 @@ def train(
     measure: Annotated[list[Path] | None, typer.Option(help="Annotated folder(s) to measure on only.")] = None,
     simulated: Annotated[int | None, typer.Option(help="Simulated views to add (nodule, gland).")] = None,
     without: Annotated[
-        str | None, typer.Option(help="NAME,NAME to leave out: augmentations (nodule, gland), inputs (llnm).")
+        str | None, typer.Option(help="NAME,NAME to leave out: augmentations (nodule, gland), inputs or cpdt (llnm).")
     ] = None,
     start_from: Annotated[Path | None, typer.Option(help="Weights to go on from (nodule, gland).")] = None,
     pretrained: Annotated[bool | None, typer.Option(help="Start from ImageNet weights (nodule, gland).")] = None,

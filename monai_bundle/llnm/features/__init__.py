@@ -15,7 +15,7 @@ from llnm.features.location import (
     location_image,
 )
 from llnm.features.measure import Features, measure
-from llnm.features.network_images import NetworkImages, Size, margin_mosaic, network_images
+from llnm.features.network_images import NetworkImages, Size, margin_mosaic, network_images, whole_frame
 from llnm.features.shape import Shape, shape_of
 
 __all__ = [
@@ -35,4 +35,5 @@ __all__ = [
     "measure",
     "network_images",
     "shape_of",
+    "whole_frame",
 ]

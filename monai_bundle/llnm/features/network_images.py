@@ -71,6 +71,15 @@ def network_images(
     return NetworkImages(location, _placed(bmode[box.slices], context, size), margin_mosaic(bmode, nodule, seed))
 
 
+def whole_frame(bmode: GreyImage, size: Size = "padded") -> GreyImage:
+    """All of a B-mode image (row, column) at the network's size, (224, 224) float32, 0-1; `size` as for the nodule.
+
+    Raises InputError for an image that is not finite or not 0-1.
+    """
+    bmode = checked_image(bmode)
+    return _placed(bmode, np.ones(bmode.shape, dtype=bool), size)
+
+
 def margin_mosaic(bmode: GreyImage, nodule: Mask, seed: int = 0) -> GreyImage:
     """Margin feature x_m: 14 x 14 patches of 16 px from random places on the nodule's margin; (224, 224) float32, 0-1.
 

@@ -6,7 +6,7 @@ prepared once. Reports are encoded each time, which is fast: another report enco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,10 @@ from llnm.case import PLANES, Case, Mask
 from llnm.cohort import fingerprint, read_clinical, read_patient
 from llnm.cohort.table import FILES
 from llnm.errors import InputError
-from llnm.features import measure, network_images
+from llnm.features import measure, network_images, whole_frame
 from llnm.features.shape import bounding_box, grown
 from llnm.files import whole_file
+from llnm.imaging import prepare
 from llnm.pipeline.risk import clinical_inputs, load_report_encoder
 from llnm.pipeline.views import MeasuredView, measure_view
 from llnm.tmdl import TMDLConfig
@@ -44,17 +45,43 @@ def cached_tensors(
     cached is known by the content of the views' files, by what of the configuration it depends on, and by the seed, not
     by a name: two cohorts that differ in their labels or reports alone share it.
     """
+    views = _cached(row, folder, cache, (config.size, str(seed)), lambda case: _view_tensors(case, config, seed))
+    return views | _clinical_tensors(row, folder, config)
+
+
+def cached_frames(row: Mapping[str, str], folder: Path, config: TMDLConfig, cache: Path) -> torch.Tensor:
+    """The B-mode image of each view as a whole, (plane, 1, 224, 224) uint8, 0 where there is none; from `cache`, too.
+
+    What a network is given in the place of the CPDT to see what that is worth (paper, Table S8).
+    """
+
+    def frames(case: Case) -> dict[str, np.ndarray]:
+        found = np.zeros((len(PLANES), 1, 224, 224), np.uint8)
+        for plane, view in case.views.items():
+            found[PLANES.index(plane), 0] = np.round(255 * whole_frame(prepare(view.image).bmode, config.size))
+        return {"frames": found}
+
+    return _cached(row, folder, cache, (config.size, "frames"), frames)["frames"]
+
+
+def _cached(
+    row: Mapping[str, str],
+    folder: Path,
+    cache: Path,
+    known_by: tuple[str, ...],
+    make: Callable[[Case], dict[str, np.ndarray]],
+) -> dict[str, torch.Tensor]:
+    """Arrays made from the views of a row, once; `known_by` is what of the configuration they depend on."""
     known = {column: row.get(column, "") for column in _COLUMNS}
-    path = cache / f"{fingerprint(known, folder, config.size, str(seed))}.npz"
+    path = cache / f"{fingerprint(known, folder, *known_by)}.npz"
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        arrays = _view_tensors(read_patient(row, folder).case, config, seed)
+        arrays = make(read_patient(row, folder).case)
         # A file and not its name, to which NumPy would add a suffix.
         with whole_file(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     with np.load(path) as stored:
-        views = {name: torch.from_numpy(stored[name]) for name in stored.files}
-    return views | _clinical_tensors(row, folder, config)
+        return {name: torch.from_numpy(stored[name]) for name in stored.files}
 
 
 def _clinical_tensors(row: Mapping[str, str], folder: Path, config: TMDLConfig) -> dict[str, torch.Tensor]:

@@ -23,11 +23,12 @@ from llnm.errors import InputError
 from llnm.staging import LEVELS
 from llnm.tmdl import TMDL, TMDLConfig
 from llnm.tmdl.config import IMAGE_INPUTS, INPUTS, NOT_MEASURED, VIEW_INPUTS, InputName
-from llnm.training.cohort import CAPSULE_DISTANCE, VARIANTS, cached_tensors
+from llnm.training.cohort import CAPSULE_DISTANCE, VARIANTS, cached_frames, cached_tensors
 
 Tensors = dict[str, torch.Tensor]
 LABEL, LEVEL, FOUND = "llnm", "level", "findings"
 UNKNOWN = -1
+CPDT = "cpdt"
 # What is cached once a variant of the outlines; the rest is the same for all.
 _PER_VARIANT = (*VIEW_INPUTS, "location_absent", "echogenicity_absent")
 
@@ -208,13 +209,30 @@ class RandDropWords(RandomizableTransform):
         return data | {"report_mask": mask & kept}
 
 
+class WithoutCPDT(Transform):
+    """Every view's image itself in the place of its location image, and no distance in mm (paper, Table S8)."""
+
+    def __init__(self, config: TMDLConfig, cache: str | Path) -> None:
+        self.load, self.config, self.cache = LoadPatient(config, cache), config, Path(cache)
+
+    def __call__(self, item: PatientItem) -> Tensors:
+        """What `LoadPatient` gives, but for the location; the capsule's nearness is taught all the same."""
+        tensors = self.load(item)
+        frames = cached_frames(item.cells, item.folder, self.config, self.cache)
+        return tensors | {
+            "location": frames.expand_as(tensors["location"]),
+            "location_absent": (~tensors["view_mask"]).expand_as(tensors["location_absent"]),
+            "capsule_distance": torch.full_like(tensors["capsule_distance"], NOT_MEASURED),
+        }
+
+
 class LeaveOut(Transform):
     """The named inputs marked absent, in every patient: what a network is worth that never sees them."""
 
     def __init__(self, inputs: Sequence[str]) -> None:
         unknown = sorted(set(inputs) - set(INPUTS))
         if unknown:
-            raise InputError(f"without: {', '.join(unknown)} is no input; choose from {', '.join(INPUTS)}")
+            raise InputError(f"without: {', '.join(unknown)} is no input; choose from {', '.join(INPUTS)}, {CPDT}")
         self.inputs = tuple(cast("InputName", name) for name in inputs)
 
     def __call__(self, data: Tensors) -> Tensors:
@@ -235,21 +253,20 @@ def training_transforms(
     shares = (input_dropout, view_dropout, subset_dropout) if config.absent_tokens else (0.0, view_dropout)
     # Unmasked padding could not tell a word that is left out from one that is not there.
     words = RandDropWords(word_dropout if config.report_padding == "masked" else 0.0)
-    return Compose(
-        [
-            LoadPatient(config, cache),
-            ChooseOutline(random=True),
-            RandMirrorNodule(),
-            words,
-            RandAbsent(*shares),
-            LeaveOut(left_out),
-        ]
-    )
+    load, leave_out = _without(config, cache, left_out)
+    return Compose([load, ChooseOutline(random=True), RandMirrorNodule(), words, RandAbsent(*shares), leave_out])
 
 
 def scoring_transforms(config: TMDLConfig, cache: str | Path, left_out: Sequence[str] = ()) -> Compose:
     """From a `PatientItem` to what is scored: the given outlines, nothing at random."""
-    return Compose([LoadPatient(config, cache), ChooseOutline(random=False), LeaveOut(left_out)])
+    load, leave_out = _without(config, cache, left_out)
+    return Compose([load, ChooseOutline(random=False), leave_out])
+
+
+def _without(config: TMDLConfig, cache: str | Path, left_out: Sequence[str]) -> tuple[Transform, LeaveOut]:
+    """How a patient is loaded and what is left out of it, where `left_out` names inputs or the CPDT."""
+    load = WithoutCPDT if CPDT in left_out else LoadPatient
+    return load(config, cache), LeaveOut([name for name in left_out if name != CPDT])
 
 
 def prepare_batch(
