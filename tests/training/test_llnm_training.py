@@ -51,22 +51,8 @@ def command(cohort, features, out, *options):
 
 def test_train_llnm_runs_on_a_cohort_and_reports_the_best_possible_auc(llnm, ten_patients, features, tmp_path):
     out = tmp_path / "run"
-    code, _, err = llnm(
-        "train",
-        "llnm",
-        "--data",
-        ten_patients,
-        "--cache",
-        features,
-        "--out",
-        out,
-        "--epochs",
-        1,
-        "--folds",
-        2,
-        "--threads",
-        1,
-    )
+    options = ["--data", ten_patients, "--cache", features, "--out", out]
+    code, _, err = llnm("train", "llnm", *options, "--epochs", 1, "--folds", 2, "--threads", 1, "--without", "cpdt,sex")
     assert code == 0, err
     record = json.loads((out / "training.json").read_text(encoding="utf-8"))
     assert record["training_patients"] == 5
@@ -77,7 +63,7 @@ def test_train_llnm_runs_on_a_cohort_and_reports_the_best_possible_auc(llnm, ten
     levels = scores[["level_low", "level_medium", "level_high"]]
     assert np.allclose(levels.sum(axis=1), 1, atol=1e-5)
     card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "trained on" in card.lower()
+    assert "5 patients of cohort.csv; without cpdt, sex" in card
     assert str(tmp_path) not in card
 
 

@@ -63,7 +63,8 @@ def command() -> str:
 def _trained_on(record: Mapping[str, Any]) -> str:
     plan = record["plan"]
     if "training_patients" in record:
-        return f"{record['training_patients']} patients of {plan['cohort']}"
+        absent = f"; without {', '.join(plan['left_out'])}" if plan.get("left_out") else ""
+        return f"{record['training_patients']} patients of {plan['cohort']}{absent}"
     parts = []
     if plan["folders"]:
         images, groups = record["training_images"], record["training_groups"]
