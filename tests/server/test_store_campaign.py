@@ -2,6 +2,7 @@
 
 import io
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -156,3 +157,25 @@ def test_a_start_makes_good_what_happened_while_the_server_was_away(serve, study
         time.sleep(0.2)
     assert np.array_equal(client.label(other)[0], truth(other) * 1)
     assert len(list((study / "labels" / ".history" / "final" / behind).iterdir())) == 1
+
+
+def test_a_label_that_is_replaced_while_it_is_read_is_the_old_or_the_new_one(serve, study):
+    """Of different lengths, so that one read by the length of the other would be cut or refused."""
+    image, store = "P1_transverse.png", StudyFolder(study)
+    rows, columns = store.source(image).geometry.shape[-2:]
+    simple = np.zeros((1, rows, columns), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 2, simple.shape).astype(np.uint8)
+    store.keep_label(image, LabelMap(simple, ("nodule",), {}), FINAL)
+    client = AnnotationClient(serve(study).address, annotator="ann")
+
+    def replace_often():
+        for turn in range(80):
+            store.keep_label(image, LabelMap((noise, simple)[turn % 2], ("nodule",), {}), FINAL)
+
+    with ThreadPoolExecutor(1) as pool:
+        replacing = pool.submit(replace_often)
+        while not replacing.done():
+            found = client.label(image)
+            assert np.array_equal(found, simple) or np.array_equal(found, noise)
+        replacing.result()
+    assert np.array_equal(client.label(image), simple)

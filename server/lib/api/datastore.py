@@ -10,9 +10,9 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, File, Form, Query, UploadFile
+from fastapi import APIRouter, BackgroundTasks, File, Form, Query, Response, UploadFile
 from fastapi.responses import FileResponse
-from lib.api.parts import Sender, read_params, received, suffix_of
+from lib.api.parts import Sender, attachment, read_params, received, suffix_of
 from lib.configs import FINAL
 from lib.stores.folder import copy_name
 
@@ -70,11 +70,10 @@ def _read_routes(router: APIRouter, app: LLNMApp) -> None:
         return app.store.get_image_info(image)
 
     @router.get("/label", response_class=FileResponse)
-    def label(label: IdOf, tag: Tag) -> FileResponse:
+    def label(label: IdOf, tag: Tag) -> Response:
         """A label as `.seg.nrrd`."""
-        path = app.store.label_path(label, tag)
-        name = copy_name(label, ".seg.nrrd")
-        return FileResponse(path, media_type=BINARY, filename=name)
+        # Read at once: a FileResponse asks for the length first, and a label may be replaced before it is opened.
+        return attachment(app.store.label_path(label, tag).read_bytes(), copy_name(label, ".seg.nrrd"))
 
     @router.head("/label")
     def has_label(image: IdOf, tag: Tag) -> None:

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import Depends, UploadFile
+from fastapi import Depends, Response, UploadFile
 from lib.security import User, current_user
 
 from llnm.errors import InputError
@@ -46,6 +47,14 @@ def suffix_of(name: str | None, default: str = "") -> str:
     """The suffix of a client's file name, all that is ever taken from it."""
     found = SUFFIX.search(PurePosixPath((name or "").replace("\\", "/")).name)
     return found[0].lower() if found else default
+
+
+def attachment(content: bytes, name: str) -> Response:
+    """Bytes to be kept as a file of this name."""
+    quoted = quote(name)
+    filename = f'filename="{name}"' if quoted == name else f"filename*=utf-8''{quoted}"
+    headers = {"Content-Disposition": f"attachment; {filename}"}
+    return Response(content, media_type="application/octet-stream", headers=headers)
 
 
 @contextmanager
