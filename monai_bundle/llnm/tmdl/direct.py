@@ -6,7 +6,6 @@ those of its blocks.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -48,7 +47,7 @@ class DirectWay(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.report = nn.Linear(WORD_VECTOR_WIDTH, config.logits, bias=False)
         self.few = nn.Linear(len(FINDINGS) + len(NEARER_THAN_MM) + 2 + len(CLINICAL), config.logits)
-        # By how much the logit spreads for want of each input: logarithm of a variance, see `forward`.
+        # By how much the logit spreads for want of each input: logarithm of a variance in units of the first.
         self.spread = nn.Parameter(torch.zeros(len(INPUTS)))
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
@@ -67,7 +66,7 @@ class DirectWay(nn.Module):
         lacking = torch.stack([lacks(inputs, name, absent) for name in INPUTS], dim=1).to(logits.dtype)
         # The mean of a logistic function over a normal spread of its argument (MacKay, Neural Comput. 4, 720, 1992; his
         # pi / 8 is part of what is learnt).
-        spread = lacking @ torch.exp(self.SCALE * self.spread + math.log(self.FIRST_SPREAD))
+        spread = lacking @ (self.FIRST_SPREAD * torch.exp(self.SCALE * self.spread))
         return logits / torch.sqrt(1 + spread)[:, None]
 
     def _mean_vector(self, inputs: Mapping[str, torch.Tensor], absent: torch.Tensor) -> torch.Tensor:

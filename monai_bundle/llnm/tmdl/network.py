@@ -206,10 +206,9 @@ class TMDL(nn.Module):
         """Logits of the levels; what makes metastasis likelier makes more of it, too."""
         if self.level_head is None:
             return None
-        if direct is None:
-            return self._of_views(self.level_head, features, share)
-        answer: torch.Tensor = self.level_head(torch.cat(((features * share).sum(dim=1), direct.detach()), dim=1))
-        return answer
+        if direct is not None:
+            features = torch.cat((features, direct.detach()[:, None] * torch.ones_like(features[..., :1])), dim=2)
+        return self._of_views(self.level_head, features, share)
 
     def _encode(self, image: Tokens, text: Tokens, attention: bool) -> tuple[Tokens, list[Weights]]:
         collected = []
